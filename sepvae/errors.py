@@ -1,0 +1,29 @@
+"""The errors that sepvae raises on purpose; the command line turns each into one line on stderr."""
+
+
+class SepvaeError(Exception):
+    """Root of every error that sepvae raises on purpose."""
+
+
+class AudioFileError(SepvaeError):
+    """An input file is missing, empty, damaged, not audio, or holds NaN or infinite samples."""
+
+
+class OutputError(SepvaeError):
+    """A result cannot be written where it was asked for."""
+
+
+class CheckpointError(SepvaeError):
+    """A checkpoint is missing, damaged, or does not fit the model that its card names."""
+
+
+class RecipeError(SepvaeError):
+    """A recipe or one of its overrides is unknown or contradictory."""
+
+
+class ShapeError(SepvaeError):
+    """An array or an argument has the wrong rank, size or range."""
+
+
+class DataError(SepvaeError):
+    """A dataset folder does not have the layout or the content that the task needs."""

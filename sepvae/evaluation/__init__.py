@@ -1,0 +1,1 @@
+"""Oracles, baselines, gates and the report that gathers them."""

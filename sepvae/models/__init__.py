@@ -1,0 +1,1 @@
+"""Source VAEs, the separation models built on them, and their losses."""

@@ -1,0 +1,1 @@
+"""Transforms and filters that know nothing about models."""
