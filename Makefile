@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-EXAMPLES := examples/instrumental.ogg examples/singing.ogg
+EXAMPLES := examples/instrumental.ogg examples/singing.opus
 
 .PHONY: help demo test lint bench clean
 help:

@@ -1,0 +1,71 @@
+"""Makes the two example songs again from their multitrack sources: `python examples/make_examples.py DATA_ROOT`.
+
+`DATA_ROOT` holds the folders `demo/` (one instrumental song as five MP3 tracks) and `everything-is-free/sodium/`
+(a song with singing as four stems); the licence files beside the examples say where they come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+INSTRUMENTS = ("drums", "bassguitar", "leadguitar", "clav", "horns")
+STEMS = ("vocals", "drums", "bass", "other")
+EXCERPT_START_S = 170.5
+"""The 30 s of the song in which the bass (first half) and the singing (second half) are both heard longest."""
+EXCERPT_S = 30.0
+BLOCK = 65536
+
+
+def mix(files: Iterable[Path], start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:
+    """Sum audio files of one sample rate, the shorter ones padded with silence.
+
+    Returns:
+        The sum [L, C] and its sample rate.
+    """
+    tracks, rates = [], set()
+    for file in files:
+        with soundfile.SoundFile(file) as audio:
+            rates.add(audio.samplerate)
+            audio.seek(round(start_s * audio.samplerate))
+            frames = -1 if duration_s is None else round(duration_s * audio.samplerate)
+            tracks.append(audio.read(frames, always_2d=True))  # [L, C]
+    if len(rates) != 1:
+        raise SystemExit(f"expected one sample rate, found {sorted(rates)}")
+    total = np.zeros((max(map(len, tracks)), 2))
+    for track in tracks:
+        total[: len(track)] += track
+    return total, rates.pop()
+
+
+def write(path: Path, audio: np.ndarray, sample_rate: int, subtype: str, compression: float) -> None:
+    """Write an Ogg file in blocks (the encoders overrun their stack on one long write)."""
+    with soundfile.SoundFile(
+        path, "w", sample_rate, audio.shape[1], subtype, format="OGG", compression_level=compression
+    ) as out:
+        for start in range(0, len(audio), BLOCK):
+            out.write(audio[start : start + BLOCK])
+    print(f"{path.name}: {len(audio) / sample_rate:.1f} s, {sample_rate} Hz, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    """Write both examples into the folder of this script or the one named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder that holds demo/ and everything-is-free/")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    options = parser.parse_args()
+
+    song, rate = mix(options.data / "demo" / f"{name}.mp3" for name in INSTRUMENTS)
+    write(options.out / "instrumental.ogg", song * (0.9 / np.abs(song).max()), rate, "VORBIS", 0.6)
+
+    sodium = options.data / "everything-is-free" / "sodium"
+    song, rate = mix((sodium / f"{name}.opus" for name in STEMS), EXCERPT_START_S, EXCERPT_S)
+    write(options.out / "singing.opus", song * min(1.0, 0.95 / np.abs(song).max()), rate, "OPUS", 0.8)
+
+
+if __name__ == "__main__":
+    main()
