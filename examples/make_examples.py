@@ -1,7 +1,7 @@
-"""Makes the two example songs again from their multitrack sources: `python examples/make_examples.py DATA_ROOT`.
+"""Makes the two example songs again from their tracks: `python examples/make_examples.py DATA_ROOT`.
 
-`DATA_ROOT` holds the folders `demo/` (one instrumental song as five MP3 tracks) and `everything-is-free/sodium/`
-(a song with singing as four stems); the licence files beside the examples say where they come from.
+`DATA_ROOT` holds `demo/` (one instrumental song as five MP3 tracks) and `everything-is-free/sodium/` (a
+song with singing as four stems); the licence files beside the examples say where they come from.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import soundfile
 INSTRUMENTS = ("drums", "bassguitar", "leadguitar", "clav", "horns")
 STEMS = ("vocals", "drums", "bass", "other")
 EXCERPT_START_S = 170.5
-"""The 30 s of the song in which the bass (first half) and the singing (second half) are both heard longest."""
+"""The 30 s of the song in which bass (first half) and singing (second half) are both heard longest."""
 EXCERPT_S = 30.0
 BLOCK = 65536
 
 
-def mix(files: Iterable[Path], start_s: float = 0.0, duration_s: float | None = None) -> tuple[np.ndarray, int]:
+def mix(
+    files: Iterable[Path], start_s: float = 0.0, duration_s: float | None = None
+) -> tuple[np.ndarray, int]:
     """Sum audio files of one sample rate, the shorter ones padded with silence.
 
     Returns:
@@ -49,7 +51,9 @@ def write(path: Path, audio: np.ndarray, sample_rate: int, subtype: str, compres
     ) as out:
         for start in range(0, len(audio), BLOCK):
             out.write(audio[start : start + BLOCK])
-    print(f"{path.name}: {len(audio) / sample_rate:.1f} s, {sample_rate} Hz, {path.stat().st_size / 1e6:.2f} MB")
+    print(
+        f"{path.name}: {len(audio) / sample_rate:.1f} s, {sample_rate} Hz, {path.stat().st_size / 1e6:.2f} MB"
+    )
 
 
 def main() -> None:

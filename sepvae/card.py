@@ -1,0 +1,76 @@
+"""The card of a checkpoint: its model, training, data, scores, licence and the hash of its weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sepvae.errors import CheckpointError
+
+FORMAT_VERSION = 1
+CARD_FILE = "card.json"
+WEIGHTS_FILE = "model.safetensors"
+MAX_CARD_BYTES = 1 << 20
+REQUIRED: dict[str, type] = {"format_version": int, "model": dict, "weights": dict}
+OPTIONAL: dict[str, type] = {
+    "name": str,
+    "description": str,
+    "sources": list,
+    "sample_rate": int,
+    "stft": dict,
+    "training": dict,
+    "data": list,
+    "scores": list,
+    "licence": str,
+}
+
+
+def check_card(card: object, where: str | Path) -> dict[str, Any]:
+    """Make sure that a card has the fields that loading relies on, each of its type.
+
+    Args:
+        card: what the JSON file held.
+        where: what to call it in an error.
+
+    Raises:
+        CheckpointError: naming the first field that is missing or of the wrong type.
+    """
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{where}: expected a JSON object, found {type(card).__name__}")
+    version = card.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where}: format version {version} is newer than {FORMAT_VERSION}, the newest read here"
+        )
+    for field, kind in (REQUIRED | OPTIONAL).items():
+        if field not in card and field in REQUIRED:
+            raise CheckpointError(f"{where}: the field {field!r} is missing")
+        if field in card and (not isinstance(card[field], kind) or isinstance(card[field], bool)):
+            found = type(card[field]).__name__
+            raise CheckpointError(f"{where}: {field!r} must be of type {kind.__name__}, found {found}")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{where}: unknown format version {version}")
+    weights = card["weights"]
+    if not isinstance(weights.get("sha256"), str) or not isinstance(weights.get("bytes"), int):
+        raise CheckpointError(f"{where}: 'weights' must hold 'sha256' (text) and 'bytes' (a whole number)")
+    return card
+
+
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """Read and check `card.json` of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the folder or the card is missing, too large, no JSON or incomplete.
+    """
+    path = Path(folder) / CARD_FILE
+    try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise CheckpointError(f"{path}: larger than {MAX_CARD_BYTES} bytes, so no card of a model")
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if not Path(folder).is_dir():
+            raise CheckpointError(f"{folder}: no such checkpoint folder") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path}: cannot be read as a card ({reason})") from error
+    return check_card(card, path)

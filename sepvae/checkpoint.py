@@ -1,0 +1,186 @@
+"""Checkpoints: a folder with `model.safetensors` (plain tensors, nothing unpickled) and `card.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sepvae.card import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, check_card, read_card
+from sepvae.errors import CheckpointError, OutputError
+from sepvae.models.build import build, config_dict
+from sepvae.models.separation import SeparationModel
+
+
+def save(
+    folder: str | Path,
+    model: SeparationModel,
+    card: Mapping[str, Any],
+    *,
+    storage_dtype: torch.dtype = torch.float32,
+) -> dict[str, Any]:
+    """Write a checkpoint folder at once: it is there complete or not at all, an older one is replaced.
+
+    Args:
+        folder: the folder to write; an existing one must hold nothing but a checkpoint.
+        model: any model that `sepvae.models.build` knows.
+        card: what only the caller knows: `name`, `description`, `training`, `data`, `scores`, `licence`, ...;
+            what the model itself tells (config, sources, rate, STFT, hash, sizes) is filled in.
+        storage_dtype: `torch.bfloat16` halves the file; vectors (biases, scales) stay float32.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        CheckpointError: a weight is not finite, or the card is incomplete.
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    state = {name: _stored(tensor, storage_dtype) for name, tensor in model.state_dict().items()}
+    for name, tensor in state.items():
+        _check_finite(name, tensor, folder)
+    weights = safetensors.torch.save(state)
+    full = {**card, **_facts(model), "format_version": FORMAT_VERSION}
+    full["weights"] = {
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "bytes": len(weights),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dtype": str(storage_dtype).removeprefix("torch."),
+    }
+    check_card(full, folder)
+    try:
+        text = json.dumps(full, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: the card cannot be written as JSON ({error})") from error
+    _write_folder(folder, {WEIGHTS_FILE: weights, CARD_FILE: text.encode()})
+    return read_card(folder)
+
+
+def load(
+    folder: str | Path, map_location: str | torch.device = "cpu"
+) -> tuple[SeparationModel, dict[str, Any]]:
+    """Rebuild the model of a checkpoint folder, in float32 and in evaluation mode.
+
+    Args:
+        folder: a folder that `save` wrote.
+        map_location: device to put the model on.
+
+    Returns:
+        The model and its card.
+
+    Raises:
+        CheckpointError: anything missing, damaged, of an unknown class, or unfit for the model of the card.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    state = _read_weights(folder / WEIGHTS_FILE, card["weights"])
+    _check_fit(_build(card["model"], folder, device="meta"), state, folder)
+    model = _build(card["model"], folder, device="cpu")
+    model.load_state_dict(state)
+    return model.eval().to(map_location), card
+
+
+def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel:
+    """Build the model of a card on a device; on `meta` it has shapes only, whatever sizes the card claims."""
+    try:
+        with torch.device(device):
+            return build(config)
+    except (CheckpointError, RuntimeError, OverflowError) as error:  # the latter two: sizes beyond any tensor
+        raise CheckpointError(f"{folder}: its card describes no model that can be built ({error})") from error
+
+
+def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Read the tensors of a file whose size and hash are the declared ones."""
+    try:
+        size = path.stat().st_size
+        if size != declared["bytes"]:
+            raise CheckpointError(f"{path}: expected {declared['bytes']} bytes, found {size}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != declared["sha256"]:
+        raise CheckpointError(f"{path}: damaged or exchanged, its sha256 is not the one in the card")
+    try:
+        return safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: no safetensors file ({error})") from error
+
+
+def _check_fit(model: SeparationModel, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Compare names, shapes, kinds and finiteness of the stored tensors with what the model wants."""
+    wanted = model.state_dict()
+    if missing := wanted.keys() - state.keys():
+        raise CheckpointError(f"{folder}: {len(missing)} tensors are missing, the first {min(missing)!r}")
+    if unknown := state.keys() - wanted.keys():
+        raise CheckpointError(f"{folder}: {len(unknown)} tensors are unknown, the first {min(unknown)!r}")
+    for name, tensor in state.items():
+        expected = wanted[name]
+        if tensor.shape != expected.shape:
+            raise CheckpointError(
+                f"{folder}: {name} has the shape {list(tensor.shape)}, expected {list(expected.shape)}"
+            )
+        if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
+            raise CheckpointError(f"{folder}: {name} is {tensor.dtype}, expected {expected.dtype}")
+        _check_finite(name, tensor, folder)
+
+
+def _check_finite(name: str, tensor: Tensor, folder: Path) -> None:
+    """Refuse a tensor with NaN or infinite values."""
+    if tensor.is_floating_point() and not tensor.float().isfinite().all():
+        raise CheckpointError(f"{folder}: {name} holds NaN or infinite values")
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor as it goes into the file: on the CPU, contiguous, a copy, matrices in the storage type."""
+    cast = tensor.is_floating_point() and tensor.ndim > 1
+    return tensor.detach().to("cpu", dtype if cast else tensor.dtype, copy=True).contiguous()
+
+
+def _facts(model: SeparationModel) -> dict[str, Any]:
+    """The fields of a card that the model itself tells."""
+    config = model.config
+    return {
+        "model": config_dict(model),
+        "sources": list(config.sources),
+        "sample_rate": config.sample_rate,
+        "stft": {"n_fft": config.n_fft, "hop_length": config.hop_length, "window": "hann"},
+    }
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a new folder beside the target, then put it in the target's place."""
+    unique = secrets.token_hex(4)
+    fresh = folder.parent / f".{folder.name}.new-{unique}"
+    aside = folder.parent / f".{folder.name}.old-{unique}"
+    try:
+        if folder.exists() and (strangers := {entry.name for entry in folder.iterdir()} - files.keys()):
+            raise OutputError(f"{folder}: holds {min(strangers)!r}, so it is not replaced by a checkpoint")
+        fresh.mkdir(parents=True)
+        for name, content in files.items():
+            with (fresh / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(aside)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if aside.exists():
+                aside.rename(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,74 @@
+"""The imports of the package only point down."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import sepvae.errors
+
+PACKAGE = Path(sepvae.errors.__file__).parent
+LAYERS = (
+    "errors",
+    "resources",
+    "resample",
+    "audio",
+    "signal",
+    "models",
+    "card",
+    "checkpoint",
+    "pretrained",
+    "separator",
+    "data",
+    "training",
+    "evaluation",
+    "cli",
+)
+"""Low to high; a module imports its own layer and those before it."""
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+CORE = {"av", "click", "numpy", "rich", "safetensors", "soundfile", "soxr", "torch"}
+NEEDS_ONLY_CORE = LAYERS[: LAYERS.index("separator") + 1]
+
+
+def layer(module: Path) -> str:
+    return module.parts[0].removesuffix(".py")
+
+
+def imports(module: Path) -> list[tuple[str, int]]:
+    """Absolute names that a module imports anywhere in it, with their lines; relative ones are resolved."""
+    found = []
+    package = ("sepvae", *module.parent.parts)
+    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            if name == "sepvae":
+                found += [(f"sepvae.{alias.name}", node.lineno) for alias in node.names]
+            else:
+                found.append((name, node.lineno))
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.name != "__main__.py"], ids=str)
+def test_imports_point_down(module: Path) -> None:
+    if module == Path("__init__.py"):  # the package's face hands names out lazily, from any layer
+        return
+    assert layer(module) in LAYERS, f"{module} belongs to no layer of the design"
+    for name, line in imports(module):
+        if name.startswith("sepvae."):
+            target = name.split(".")[1]
+            if target == "__version__":
+                continue
+            assert target in LAYERS, f"{module}:{line} imports {name}, which belongs to no layer"
+            assert LAYERS.index(target) <= LAYERS.index(layer(module)), (
+                f"{module}:{line} imports upward: {name}"
+            )
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer(m) in NEEDS_ONLY_CORE], ids=str)
+def test_separation_needs_only_the_core_dependencies(module: Path) -> None:
+    foreign = {name.split(".")[0] for name, _ in imports(module)} - set(sys.stdlib_module_names) - {"sepvae"}
+    assert foreign <= CORE, f"{module} imports {sorted(foreign - CORE)}, which a plain install lacks"
