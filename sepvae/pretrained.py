@@ -51,13 +51,13 @@ def find(name: str | Path) -> Path:
         CheckpointError: neither a bundled model nor a folder with a card.
     """
     root = resource_dir("pretrained")
-    if _NAME.fullmatch(str(name)) and (root / name / CARD_FILE).is_file():
-        return root / name
-    try:
-        if (Path(name) / CARD_FILE).is_file():
-            return Path(name)
-    except (OSError, ValueError):  # too long for a file name, or with a null byte in it
-        pass
+    places = [root / name, Path(name)] if _NAME.fullmatch(str(name)) else [Path(name)]
+    for folder in places:
+        try:
+            if (folder / CARD_FILE).is_file():
+                return folder
+        except (OSError, ValueError):  # too long for a file name, or with a null byte in it
+            continue
     known = ", ".join(sorted(path.parent.name for path in root.glob(f"*/{CARD_FILE}"))) or "none"
     raise CheckpointError(f"no model {str(name)!r}: expected a checkpoint folder or a bundled name ({known})")
 

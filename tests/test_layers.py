@@ -13,6 +13,7 @@ LAYERS = (
     "errors",
     "resources",
     "resample",
+    "encoding",
     "audio",
     "signal",
     "models",
