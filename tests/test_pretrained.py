@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sepvae import checkpoint, pretrained
-from sepvae.card import CARD_FILE, WEIGHTS_FILE
+from sepvae.card import CARD_FILE, WEIGHTS_FILE, read_card
 from sepvae.errors import CheckpointError, SepvaeError
 from sepvae.models.separation import SeparationVAE
 from sepvae.resources import resource_dir
@@ -80,6 +82,23 @@ def test_the_table_shows_what_the_card_holds(bundle: Path, tiny_model: Separatio
     assert row.scores == {"a": 2.0}
     assert row.data == ("corpus",)
     assert row.licence == "CC0 1.0"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_published_card_names_no_folder_of_the_machine_that_trained_it(name: str) -> None:
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            value = [*value.keys(), *value.values()]
+        if isinstance(value, list):
+            for item in value:
+                yield from texts(item)
+        elif isinstance(value, str):
+            yield value
+
+    rooted = [
+        text for text in texts(read_card(pretrained.find(name))) if re.match(r"/|~|\.\./|[A-Za-z]:\\", text)
+    ]
+    assert rooted == []
 
 
 @pytest.mark.parametrize("name", BUNDLED)

@@ -1,0 +1,51 @@
+"""The example songs are what their script makes, are small, and say under which licence they are."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SONGS = {"instrumental.ogg": (44100, 83.25), "singing.opus": (48000, 30.0)}
+
+
+@pytest.mark.parametrize("name", SONGS)
+def test_an_example_is_small_whole_and_not_clipped(name: str) -> None:
+    path = EXAMPLES / name
+    audio, rate = soundfile.read(path)
+    expected_rate, seconds = SONGS[name]
+    assert rate == expected_rate
+    assert audio.shape[1] == 2
+    assert len(audio) / rate == pytest.approx(seconds, abs=0.01)
+    assert 0.5 < np.abs(audio).max() < 1.0
+    assert path.stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("name", SONGS)
+def test_an_example_has_its_licence_beside_it(name: str) -> None:
+    text = (EXAMPLES / name).with_suffix(".LICENSE.txt").read_text()
+    assert text.startswith(f"{name}: CC0 1.0 Universal")
+    assert "CC0 1.0 Universal" in (EXAMPLES / "CC0-1.0.txt").read_text()
+
+
+def test_no_song_stands_without_its_test() -> None:
+    songs = {
+        path.name for path in EXAMPLES.iterdir() if path.is_file() and path.suffix not in {".py", ".txt"}
+    }
+    assert songs == SONGS.keys()
+
+
+def test_the_script_makes_the_examples_again(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["make_examples.py", str(data_root), "--out", str(tmp_path)])
+    runpy.run_path(str(EXAMPLES / "make_examples.py"), run_name="__main__")
+    for name in SONGS:
+        made, _ = soundfile.read(tmp_path / name)
+        committed, _ = soundfile.read(EXAMPLES / name)
+        assert np.abs(made - committed).max() < 1e-3  # another encoder build may round otherwise
