@@ -1,0 +1,5 @@
+"""`python -m sepvae`."""
+
+from sepvae.cli import main
+
+main()

@@ -1,0 +1,154 @@
+"""Separation of a stream of blocks: any rate, any channels, stems that add up to what went in."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sepvae.errors import SepvaeError, ShapeError
+from sepvae.models.separation import SeparationModel
+from sepvae.resample import Resampler
+from sepvae.signal import wiener
+from sepvae.signal.chunking import ChunkedFilter
+
+
+class SeparationStream:
+    """Takes a signal in blocks of any size and gives back the stems of as much of it as is ready.
+
+    Stems come at the rate, with the channels and in the float type of the signal. Channels are separated in pairs, a
+    single or last odd one as two equal channels. Whatever the other stems leave of the signal goes to the model's
+    residual source: so all stems add up to the signal, content above the model's Nyquist included.
+
+    Args:
+        model: separation model in evaluation mode.
+        sample_rate: of the signal, in Hz.
+        channels: of the signal, > 0.
+        segment_s: length of the chunks that the model sees, context apart, in seconds, > 0.
+        autocast: data type that the network computes in; None for that of its weights.
+    """
+
+    def __init__(
+        self,
+        model: SeparationModel,
+        sample_rate: int,
+        channels: int,
+        *,
+        segment_s: float,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        if not segment_s > 0 or math.isinf(segment_s):
+            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
+        config = model.config
+        self._model, self._channels, self._autocast = model, channels, autocast
+        self._sources = len(config.sources)
+        self._residual = config.sources.index(config.residual_source)
+        self._to_model = Resampler(sample_rate, config.sample_rate, channels)
+        self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
+        self._filters = [
+            ChunkedFilter(
+                model.stft,
+                self._estimate,
+                self._sources,
+                core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
+                context_frames=model.context_frames,
+                multiple=model.frame_multiple,
+            )
+            for _ in range(-(-channels // 2))
+        ]
+        self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
+        self._energy = self._residual_energy = 0.0
+
+    @property
+    def residual_db(self) -> float | None:
+        """Energy so far of what the model did not reach, relative to the signal's; None for silence."""
+        if self._energy == 0 or self._residual_energy == 0:
+            return None
+        return 10 * math.log10(self._residual_energy / self._energy)
+
+    def push(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Take in samples and return the stems that are ready.
+
+        Shape: block `[C, n]` -> `[K, C, m]`, m may be 0.
+
+        Raises:
+            ShapeError: wrong number of channels, or not float.
+            SepvaeError: the model gave numbers that are not finite.
+        """
+        if block.ndim != 2 or block.shape[0] != self._channels or not np.issubdtype(block.dtype, np.floating):
+            expected = f"float samples [{self._channels}, n]"
+            raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
+        self._waiting.append(block.copy())
+        return self._add_residual(self._separate(self._to_model.push(block.astype(np.float32)), last=False), last=False)
+
+    def finish(self) -> NDArray[Any]:
+        """Return the rest of the stems; nothing can be pushed afterwards."""
+        return self._add_residual(self._separate(self._to_model.finish(), last=True), last=True)
+
+    def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+        """Stems without the residual, at the signal's rate.  [C, n] -> [K, C, m]"""
+        pairs = []
+        with torch.inference_mode():
+            for index, pair_filter in enumerate(self._filters):
+                pair = block[2 * index : 2 * index + 2]
+                x = torch.tensor(pair, device=self._model.stft.window.device).expand(2, -1)
+                out = pair_filter.push(x)
+                if last:
+                    out = torch.cat([out, pair_filter.finish()], dim=-1)
+                pairs.append(out[:, : len(pair)].cpu().numpy())
+        stems = np.concatenate(pairs, axis=1)  # [K, C, m]
+        flat = stems.reshape(self._sources * self._channels, -1)
+        flat = self._from_model.push(flat)
+        if last:
+            flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
+        return flat.reshape(self._sources, self._channels, -1)
+
+    def _estimate(self, X: Tensor, core: slice) -> Iterator[Tensor]:
+        """One source's STFT of the core frames after another: the spectra of all at once would fill the memory."""
+        X = X[None]  # [1, 2, F, T]
+        with _autocast(X.device, self._autocast):
+            V = self._model.log_variances(X)
+        M = wiener.masks(V[..., core].float())  # [1, K, 2, N, t]
+        for source in range(self._sources):
+            yield X[0, ..., core] * self._model.bands.expand(M[0, source])
+
+    def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
+        """Give what the stems do not add up to to the residual source.  [K, C, m] -> [K, C, m]"""
+        length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
+        signal = self._take(length)  # [C, m]
+        stems = stems[..., :length]  # the way to the model's rate and back may round the length by one
+        if stems.shape[-1] < length:
+            stems = np.pad(stems, ((0, 0), (0, 0), (0, length - stems.shape[-1])))
+        if not np.isfinite(stems).all():
+            raise SepvaeError("the model gave numbers that are not finite; is the input far beyond full scale?")
+        exact = signal.astype(np.float64)
+        residual = exact - stems.sum(axis=0, dtype=np.float64)
+        self._energy += float(np.square(exact).sum())
+        self._residual_energy += float(np.square(residual).sum())
+        out = stems.astype(signal.dtype)
+        others = out.sum(axis=0, dtype=np.float64) - out[self._residual]
+        out[self._residual] = (exact - others).astype(signal.dtype)
+        return out
+
+    def _take(self, count: int) -> NDArray[Any]:
+        """Remove the first `count` samples of those that wait."""
+        parts = []
+        while count > 0:
+            block = self._waiting.popleft()
+            if block.shape[1] > count:
+                self._waiting.appendleft(block[:, count:])
+                block = block[:, :count]
+            parts.append(block)
+            count -= block.shape[1]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((self._channels, 0), np.float32)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
