@@ -43,20 +43,15 @@ def write_song(path: Path, minutes: float) -> None:
             left -= len(part)
 
 
-def run_sepvae(path: Path, out: Path, model: str) -> Callable[[], None]:
+def run_sepvae(path: Path, out: Path, model: str) -> Callable[[], object]:
     """Load sepvae's model; the result separates the file."""
     from sepvae import Separator
 
     separator = Separator.from_pretrained(model, device="cpu")
-
-    def separate() -> None:
-        for _ in separator.separate_file(path, out):
-            pass
-
-    return separate
+    return lambda: separator.separate_file(path, out)
 
 
-def run_open_unmix(path: Path, out: Path, model: str) -> Callable[[], None]:
+def run_open_unmix(path: Path, out: Path, model: str) -> Callable[[], object]:
     """Build open-unmix with random weights; the result separates the file."""
     import openunmix
 
@@ -64,7 +59,7 @@ def run_open_unmix(path: Path, out: Path, model: str) -> Callable[[], None]:
     return lambda: separate_in_blocks(lambda mix: separator(mix)[0], path, out)
 
 
-def run_hdemucs(path: Path, out: Path, model: str) -> Callable[[], None]:
+def run_hdemucs(path: Path, out: Path, model: str) -> Callable[[], object]:
     """Build torchaudio's HDemucs with random weights; the result separates the file."""
     from torchaudio.models import hdemucs_high
 
