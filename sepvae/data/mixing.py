@@ -1,0 +1,200 @@
+"""Training mixtures on the fly: random songs, gains, tones and silences, always the sum of their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from sepvae.data.corpora import Manifest, Track, read_audio, scan
+from sepvae.errors import DataError
+
+ACTIVE_RMS = 10 ** (-45 / 20)
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class MixingConfig:
+    """How mixtures are drawn; every chance is in [0, 1].
+
+    Args:
+        length: samples of an excerpt, > 0.
+        batch_size: excerpts per batch, > 0.
+        aligned: chance that all sources come from one place of one song.
+        silent: chance that a source is silent.
+        gain_sd_db: spread of each source's gain.
+        level_db: range of the gain of the whole mixture.
+        speed: range of the factor by which pitch and tempo change together.
+        speed_chance: chance that they change at all.
+        tone_db: spread of the random tone control of each source.
+        mono: chance that a batch is mono.
+        groups: weight of the tracks whose name starts with a key; the key "" stands for all others.
+    """
+
+    length: int = 253 * 1024
+    batch_size: int = 4
+    aligned: float = 0.35
+    silent: float = 0.1
+    gain_sd_db: float = 4.0
+    level_db: tuple[float, float] = (-14.0, 3.0)
+    speed: tuple[float, float] = (0.88, 1.14)
+    speed_chance: float = 0.4
+    tone_db: float = 3.0
+    mono: float = 0.5
+    groups: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
+
+
+@dataclass
+class Mixture:
+    """A batch of sources; their mixture is their sum.
+
+    Shape: sources `[B, K, C, L]`, tone (factor on the amplitude at `TONE_POINTS` frequencies) `[B, K, len(TONE_POINTS)]`.
+    """
+
+    sources: Tensor
+    tone: Tensor
+
+
+TONE_POINTS = (0.0, 60.0, 150.0, 400.0, 1000.0, 2500.0, 6000.0, 15000.0, 24000.0)
+"""Frequencies in hertz between which the random tone control is interpolated."""
+
+
+class ExcerptStream(IterableDataset[Mixture]):
+    """Endless stream of batches; batch `i` depends on the seed and `i` alone.
+
+    So a resumed run sees what an uninterrupted one would have seen, whatever the number of workers.
+
+    Args:
+        root: dataset in the stems layout, scanned once.
+        sources: names of the K sources.
+        sample_rate: rate of all files, hertz.
+        config: how to mix.
+        seed: of all draws.
+        start: index of the first batch.
+
+    Raises:
+        DataError: a source has no track, or a file has another rate.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        sources: Sequence[str],
+        sample_rate: int,
+        config: MixingConfig,
+        *,
+        seed: int = 0,
+        start: int = 0,
+    ) -> None:
+        super().__init__()
+        self.sources, self.sample_rate, self.config = tuple(sources), sample_rate, config
+        self.seed, self.start = seed, start
+        manifest = scan(root, sources)
+        wrong = [t.name for t in manifest if t.sample_rate != sample_rate]
+        if wrong:
+            raise DataError(f"training needs files at {sample_rate} Hz, {wrong[0]} has another rate")
+        self.pools = {source: self._pool(manifest.with_source(source)) for source in self.sources}
+        empty = [source for source, pool in self.pools.items() if not pool]
+        if empty:
+            raise DataError(f"no track under {manifest.root} has the source {empty[0]!r}")
+        self.songs = self._pool(manifest.songs)
+
+    @classmethod
+    def manifest_of(cls, root: str | Path, sources: Sequence[str]) -> Manifest:
+        """The tracks that a stream would read."""
+        return scan(root, sources)
+
+    def _pool(self, tracks: Sequence[Track]) -> list[tuple[float, list[Track]]]:
+        """Tracks by group, with the chance of each group."""
+        groups: dict[str, list[Track]] = {}
+        keys = sorted(self.config.groups, key=len, reverse=True)
+        for track in tracks:
+            key = next((k for k in keys if track.name.startswith(k)), None)
+            if key is not None and self.config.groups[key] > 0:
+                groups.setdefault(key, []).append(track)
+        total = sum(self.config.groups[key] for key in groups)
+        return [(self.config.groups[key] / total, members) for key, members in sorted(groups.items())]
+
+    def __iter__(self) -> Iterator[Mixture]:
+        worker = get_worker_info()
+        step = worker.num_workers if worker else 1
+        index = self.start + (worker.id if worker else 0)
+        while True:
+            yield self.batch(index)
+            index += step
+
+    def batch(self, index: int) -> Mixture:
+        """Batch number `index` of the stream."""
+        mono = np.random.default_rng([self.seed, index]).random() < self.config.mono
+        excerpts = []
+        tones = []
+        for row in range(self.config.batch_size):
+            rng = np.random.default_rng([self.seed, index, row])
+            sources = self._excerpt(rng)  # K, 2, L
+            excerpts.append(sources.mean(1, keepdims=True) if mono else sources)
+            decibels = rng.normal(0, self.config.tone_db, (len(self.sources), len(TONE_POINTS)))
+            tones.append(10 ** (decibels / 20))
+        return Mixture(
+            torch.from_numpy(np.stack(excerpts)), torch.from_numpy(np.stack(tones).astype(np.float32))
+        )
+
+    def _excerpt(self, rng: np.random.Generator) -> np.ndarray:
+        """Sources of one mixture, [K, 2, L]."""
+        config = self.config
+        out = np.zeros((len(self.sources), 2, config.length), np.float32)
+        song = self._draw(rng, self.songs) if self.songs and rng.random() < config.aligned else None
+        speed = self._speed(rng)
+        place = rng.random()
+        silent = rng.random(len(self.sources)) < config.silent
+        silent[rng.integers(len(self.sources))] = False
+        for k, source in enumerate(self.sources):
+            if song is not None and source in song.files:
+                audio = self._read(song, source, place, speed)
+            elif silent[k]:
+                continue
+            else:
+                audio = self._active(rng, source, self._speed(rng))
+            if song is None or source not in song.files:
+                audio = audio[::-1] if rng.random() < 0.5 else audio
+            gain_db = rng.normal(0, config.gain_sd_db * (1.0 if song is None else 0.5))
+            sign = rng.choice([-1.0, 1.0])
+            if silent[k]:
+                continue
+            out[k] = audio * np.float32(sign * 10 ** (gain_db / 20))
+        if rng.random() < 0.5:
+            out = out[:, ::-1]
+        return np.ascontiguousarray(out * np.float32(10 ** (rng.uniform(*config.level_db) / 20)))
+
+    def _active(self, rng: np.random.Generator, source: str, speed: float) -> np.ndarray:
+        """An excerpt of any track with this source, if possible one in which it sounds."""
+        for _ in range(ATTEMPTS):
+            audio = self._read(self._draw(rng, self.pools[source]), source, rng.random(), speed)
+            if np.sqrt(np.mean(audio**2)) > ACTIVE_RMS:
+                break
+        return audio
+
+    def _draw(self, rng: np.random.Generator, pool: list[tuple[float, list[Track]]]) -> Track:
+        members = pool[rng.choice(len(pool), p=[chance for chance, _ in pool])][1]
+        return members[rng.integers(len(members))]
+
+    def _speed(self, rng: np.random.Generator) -> float:
+        change = rng.random() < self.config.speed_chance
+        factor = rng.uniform(*self.config.speed)
+        return float(factor) if change else 1.0
+
+    def _read(self, track: Track, source: str, place: float, speed: float) -> np.ndarray:
+        """Excerpt [2, L] from `place` in [0, 1] of a track, `speed` times as fast."""
+        length = self.config.length
+        frames = int(np.ceil(length * speed)) + 1
+        start = int(place * max(track.frames - frames, 0))
+        audio, _ = read_audio(track.files[source], start=start, frames=frames)
+        if speed != 1.0:
+            audio = soxr.resample(audio.T, speed * self.sample_rate, self.sample_rate, quality="LQ").T
+            audio = np.pad(audio, ((0, 0), (0, max(0, length - audio.shape[1]))))
+        return audio[:, :length]

@@ -1,0 +1,90 @@
+"""The mixture's network: one trunk over its spectrogram, with heads for posteriors or for masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sepvae.models.blocks import ChannelNorm, UNet
+from sepvae.models.features import LevelScale, log_power, pan, width
+from sepvae.models.latents import Posterior, PosteriorHeads
+from sepvae.models.vae import LATENT_LEVELS, PAN_LEVEL
+
+PLANES = 3
+
+
+class MixtureTrunk(nn.Module):
+    """Level, width and pan of a mixture through a dual-axis U-Net.
+
+    Args:
+        bands: number of bands N.
+        patch: bands per cell of the finest level.
+        channels: channels of the levels, finest first.
+        blocks: blocks of the levels, finest first, in each of the two directions.
+
+    Shape: banded power P `[B, 2, N, T]` and P_side `[B, N, T]` -> pyramid (finest first) and pan `[B, 1, N, T]`.
+    """
+
+    def __init__(self, bands: int, patch: int, channels: Sequence[int], blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.scale = LevelScale(bands)
+        self.unet = UNet(PLANES, bands, patch, channels, blocks)
+
+    def forward(self, P: Tensor, P_side: Tensor) -> tuple[list[Tensor], Tensor]:
+        balance = pan(P)
+        level = self.scale.normalise(log_power(P.mean(1, keepdim=True)))
+        planes = torch.cat([level, width(P, P_side), balance.abs()], 1)  # [B, 3, N, T]
+        return self.unet(planes.contiguous(memory_format=torch.channels_last)), balance
+
+
+class MixtureEncoder(nn.Module):
+    """q(z_1, ..., z_K | x): posteriors of all sources from the mixture.
+
+    Args:
+        trunk: the mixture's trunk.
+        channels: channels of its pyramid, finest first.
+        patch: bands per cell of its finest level.
+        latent_channels: latents per cell, coarsest level first.
+        sources: number of sources K.
+
+    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]` -> one `Posterior` per source.
+    """
+
+    def __init__(
+        self,
+        trunk: MixtureTrunk,
+        channels: Sequence[int],
+        patch: int,
+        latent_channels: Sequence[int],
+        sources: int,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = PosteriorHeads(channels, patch, latent_channels, LATENT_LEVELS, PAN_LEVEL, sources)
+
+    def forward(self, P: Tensor, P_side: Tensor) -> list[Posterior]:
+        pyramid, balance = self.trunk(P, P_side)
+        return self.heads(pyramid, balance)
+
+
+class MaskHead(nn.Module):
+    """Log-variances (up to a common term) straight from the trunk, as the mask network that sepvae is measured against.
+
+    Shape: pyramid (finest first), pan `[B, 1, N, T]` -> `[B, K, 2, N, T]`.
+    """
+
+    def __init__(self, channels: int, patch: int, sources: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.project = nn.Conv2d(channels, sources * 2 * patch, 1)
+        self.patch, self.sources = patch, sources
+
+    def forward(self, features: Tensor, balance: Tensor) -> Tensor:
+        out = self.project(functional.relu(self.norm(features))).float()
+        out = out.unflatten(1, (self.sources, 2, self.patch))  # [B, K, 2, patch, F, T]
+        out = out.transpose(3, 4).flatten(3, 4)  # [B, K, 2, N, T]
+        even, odd = out[:, :, :1], out[:, :, 1:] * balance.unsqueeze(1)
+        return torch.cat([even + odd, even - odd], 2)

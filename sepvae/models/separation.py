@@ -1,0 +1,193 @@
+"""Separation models: a mixture's spectrogram in, one spectrogram per source out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sepvae.errors import ShapeError
+from sepvae.models.blocks import receptive_frames
+from sepvae.models.features import LevelScale
+from sepvae.models.latents import Latents, Posterior
+from sepvae.models.mixture import MaskHead, MixtureEncoder, MixtureTrunk
+from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, SourceVAE, VAEConfig
+from sepvae.signal import wiener
+from sepvae.signal.bands import Bands
+from sepvae.signal.stft import STFT
+
+
+@dataclass(frozen=True)
+class SeparationConfig:
+    """Shape of a separation model.
+
+    Args:
+        sources: names of the K sources, each once.
+        residual_source: the source that takes what the model cannot reach, one of `sources`.
+        sample_rate: hertz.
+        n_fft, hop_length: of the STFT, samples.
+        kept_bins: low bins that stay single.
+        band_width: bins per band above.
+        trunk_channels: channels of the trunk's four levels, finest first.
+        trunk_blocks: dual-axis blocks of these levels, in each direction.
+        vae: shape of the source VAEs.
+    """
+
+    sources: tuple[str, ...] = ("vocals", "drums", "bass", "other")
+    residual_source: str = "other"
+    sample_rate: int = 44100
+    n_fft: int = 4096
+    hop_length: int = 1024
+    kept_bins: int = 384
+    band_width: int = 13
+    trunk_channels: tuple[int, int, int, int] = (40, 80, 128, 192)
+    trunk_blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
+    vae: VAEConfig = VAEConfig()
+
+    def __post_init__(self) -> None:
+        if not self.sources or len(set(self.sources)) != len(self.sources):
+            raise ShapeError(f"a model needs sources with different names, found {self.sources}")
+        if self.residual_source not in self.sources:
+            raise ShapeError(f"residual_source must be one of {self.sources}, found {self.residual_source!r}")
+
+
+class SeparationModel(nn.Module):
+    """What all separation models share: the spectrogram, its bands, and the Wiener filter.
+
+    Subclasses implement `band_log_variances`.
+    """
+
+    frame_multiple = FRAME_MULTIPLE
+
+    def __init__(self, config: SeparationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stft = STFT(config.n_fft, config.hop_length)
+        self.bands = Bands(config.n_fft // 2 + 1, config.kept_bins, config.band_width)
+        if self.bands.count != config.vae.bands:
+            raise ShapeError(f"the STFT gives {self.bands.count} bands, the VAEs expect {config.vae.bands}")
+
+    def set_level(self, mean_log_power: Tensor) -> None:
+        """Centre all networks on the mean log-power of the training data.
+
+        Shape: mean_log_power `[N]`.
+        """
+        for module in self.modules():
+            if isinstance(module, LevelScale):
+                module.mean.copy_(mean_log_power)
+
+    def band_powers(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Banded power of both channels and of half their difference.
+
+        Shape: X `[B, 2, F, T]` -> `[B, 2, N, T]`, `[B, N, T]`.
+        """
+        side = (X[:, 0] - X[:, 1]) / 2
+        return self.bands.merge(power(X)), self.bands.merge(power(side))
+
+    def band_log_variances(self, P: Tensor, P_side: Tensor) -> Tensor:
+        """Log-variances of all sources from the mixture's banded powers, z at its mean.
+
+        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8 -> `[B, K, 2, N, T]`.
+        """
+        raise NotImplementedError
+
+    def log_variances(self, X: Tensor) -> Tensor:
+        """Log-variances of all sources from a mixture's STFT of any number of frames.
+
+        Shape: X complex `[B, 2, F, T]` -> `[B, K, 2, N, T]`, float32.
+        """
+        if X.ndim != 4 or X.shape[1] != 2 or X.shape[2] != self.bands.n_bins or not X.is_complex():
+            raise ShapeError(
+                f"expected a complex STFT [B, 2, {self.bands.n_bins}, T], found {X.dtype} {list(X.shape)}"
+            )
+        frames = X.shape[-1]
+        P, P_side = self.band_powers(X)
+        missing = -frames % self.frame_multiple
+        padded = functional.pad(P, (0, missing)), functional.pad(P_side, (0, missing))
+        return self.band_log_variances(*padded)[..., :frames].float()
+
+    def separate_frames(self, X: Tensor) -> Tensor:
+        """Wiener-filtered estimates of all sources; they add up to the mixture.
+
+        Shape: X complex `[B, 2, F, T]` -> complex `[B, K, 2, F, T]`.
+        """
+        M = wiener.masks(self.log_variances(X))  # [B, K, 2, N, T]
+        return wiener.apply(X, self.bands.expand(M))
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on each side of a chunk that its result depends on, a multiple of `frame_multiple`."""
+        blocks = self.config.trunk_blocks
+        both_ways = [2 * n for n in blocks[:-1]] + [blocks[-1]]
+        frames = receptive_frames(both_ways) + self._head_context + FRAME_MULTIPLE
+        return -(-frames // FRAME_MULTIPLE) * FRAME_MULTIPLE
+
+    _head_context = 0
+
+
+def power(X: Tensor) -> Tensor:
+    """|X|^2 of a complex tensor, same shape."""
+    return X.real.square() + X.imag.square()
+
+
+class SeparationVAE(SeparationModel):
+    """Source VAEs and a mixture encoder that infers the latents of all of them.
+
+    The source VAEs' own encoders serve training only; separation runs the mixture encoder and the decoders.
+    """
+
+    def __init__(self, config: SeparationConfig) -> None:
+        super().__init__(config)
+        self.vaes = nn.ModuleDict({source: SourceVAE(config.vae) for source in config.sources})
+        trunk = MixtureTrunk(config.vae.bands, config.vae.patch, config.trunk_channels, config.trunk_blocks)
+        self.mixture = MixtureEncoder(
+            trunk, config.trunk_channels, config.vae.patch, config.vae.latent_channels, len(config.sources)
+        )
+
+    @property
+    def _head_context(self) -> int:  # type: ignore[override]
+        pan_smoothing = 1 << LATENT_LEVELS[1]
+        return next(iter(self.vaes.values())).context_frames + pan_smoothing  # type: ignore[operator, return-value]
+
+    def source_vae(self, source: str) -> SourceVAE:
+        """The VAE of one source."""
+        vae = self.vaes[source]
+        assert isinstance(vae, SourceVAE)
+        return vae
+
+    def posteriors(self, P: Tensor, P_side: Tensor) -> list[Posterior]:
+        """q(z_k | x) of every source, in the order of `config.sources`.
+
+        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8.
+        """
+        return self.mixture(P, P_side)
+
+    def decode(self, latents: Sequence[Latents]) -> Tensor:
+        """Log-variances of the latents of every source.
+
+        Shape: `[B, K, 2, N, T]`.
+        """
+        return torch.stack(
+            [self.source_vae(s).decode(z) for s, z in zip(self.config.sources, latents, strict=True)], 1
+        )
+
+    def band_log_variances(self, P: Tensor, P_side: Tensor) -> Tensor:
+        return self.decode([posterior.mean for posterior in self.posteriors(P, P_side)])
+
+
+class MaskNet(SeparationModel):
+    """The same trunk with softmax masks instead of latents and decoders: the peer of `SeparationVAE`."""
+
+    def __init__(self, config: SeparationConfig) -> None:
+        super().__init__(config)
+        self.trunk = MixtureTrunk(
+            config.vae.bands, config.vae.patch, config.trunk_channels, config.trunk_blocks
+        )
+        self.head = MaskHead(config.trunk_channels[0], config.vae.patch, len(config.sources))
+
+    def band_log_variances(self, P: Tensor, P_side: Tensor) -> Tensor:
+        pyramid, balance = self.trunk(P, P_side)
+        return self.head(pyramid[0], balance)

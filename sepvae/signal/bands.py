@@ -1,0 +1,57 @@
+"""The frequency axis of the models: single bins where harmonics live, merged bands above."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sepvae.errors import ShapeError
+
+
+class Bands(nn.Module):
+    """Keeps the lowest bins and merges the rest into bands of equal width; the last band takes what is left over.
+
+    Args:
+        n_bins: number of STFT bins F, > 0.
+        kept: number of low bins that stay single, 0 <= kept <= n_bins.
+        width: bins per merged band, > 0.
+    """
+
+    index: Tensor
+    sizes: Tensor
+
+    def __init__(self, n_bins: int, kept: int, width: int) -> None:
+        super().__init__()
+        if not 0 <= kept <= n_bins or width < 1:
+            raise ShapeError(f"bands need 0 <= kept <= {n_bins} and width > 0, found {kept} and {width}")
+        merged = max((n_bins - kept) // width, int(kept < n_bins))
+        self.n_bins, self.kept, self.width, self.count = n_bins, kept, width, kept + merged
+        upper = (torch.arange(n_bins - kept) // width).clamp(max=max(merged - 1, 0))
+        index = torch.cat([torch.arange(kept), kept + upper])
+        self.register_buffer("index", index, persistent=False)
+        sizes = torch.zeros(self.count).index_add_(0, index, torch.ones(n_bins))
+        self.register_buffer("sizes", sizes, persistent=False)
+
+    def merge(self, P: Tensor) -> Tensor:
+        """Average over the bins of each band.
+
+        Shape: P `[..., F, T]` -> `[..., N, T]`.
+        """
+        if P.shape[-2] != self.n_bins:
+            raise ShapeError(f"expected {self.n_bins} bins on axis -2, found {list(P.shape)}")
+        low, high = P[..., : self.kept, :], P[..., self.kept :, :]
+        merged = self.count - self.kept
+        if not merged:
+            return low
+        regular = (merged - 1) * self.width
+        body = high[..., :regular, :].unflatten(-2, (merged - 1, self.width)).mean(-2)
+        return torch.cat([low, body, high[..., regular:, :].mean(-2, keepdim=True)], dim=-2)
+
+    def expand(self, V: Tensor) -> Tensor:
+        """Give every bin the value of its band.
+
+        Shape: V `[..., N, T]` -> `[..., F, T]`.
+        """
+        if V.shape[-2] != self.count:
+            raise ShapeError(f"expected {self.count} bands on axis -2, found {list(V.shape)}")
+        return V.index_select(-2, self.index)
