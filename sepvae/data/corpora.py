@@ -1,0 +1,241 @@
+"""The stems layout: one folder per track, one audio file per source; read by `scan`, written by `write_track`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from sepvae.errors import DataError
+
+SOURCES = ("vocals", "drums", "bass", "other")
+EXTENSIONS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+INFO_NAME = "track.json"
+FULL_SCALE = 32767
+
+
+@dataclass(frozen=True)
+class Track:
+    """One folder of aligned stems.
+
+    Args:
+        name: the folder's name.
+        folder: where it lies.
+        files: source -> audio file; a source that is not in it is silent.
+        frames: length of the longest stem in samples at the files' rate.
+        sample_rate: the files' rate in hertz.
+        solo: whether it holds one source on its own rather than a whole song.
+    """
+
+    name: str
+    folder: Path
+    files: Mapping[str, Path]
+    frames: int
+    sample_rate: int
+    solo: bool
+
+    @property
+    def seconds(self) -> float:
+        """The track's length in seconds."""
+        return self.frames / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The tracks of one root folder, in order of their names."""
+
+    root: Path
+    sources: tuple[str, ...]
+    tracks: tuple[Track, ...]
+
+    @property
+    def songs(self) -> tuple[Track, ...]:
+        """The tracks that are not solos."""
+        return tuple(track for track in self.tracks if not track.solo)
+
+    def with_source(self, source: str) -> tuple[Track, ...]:
+        """The tracks, solos too, in which this source has a file."""
+        return tuple(track for track in self.tracks if source in track.files)
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(self.tracks)
+
+
+def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
+    """List the tracks under a root folder; files and folders whose name starts with a dot are left alone.
+
+    Args:
+        root: folder that holds one folder per track.
+        sources: names of the stems to look for; other files are ignored.
+
+    Returns:
+        A manifest with at least one track.
+
+    Raises:
+        DataError: no such folder, no track in it, an unreadable file, or stems of one track at different rates.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"no such dataset folder: {root}")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    tracks = [track for folder in folders if (track := _scan_track(folder, sources)) is not None]
+    if not tracks:
+        raise DataError(f"no track with any of {', '.join(sources)} under {root}")
+    return Manifest(root, tuple(sources), tuple(tracks))
+
+
+def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
+    files: dict[str, Path] = {}
+    for source in sources:
+        found = [path for extension in EXTENSIONS if (path := folder / f"{source}{extension}").is_file()]
+        if len(found) > 1:
+            raise DataError(f"two files for one stem: {found[0]} and {found[1].name}")
+        if found:
+            files[source] = found[0]
+    if not files:
+        return None
+    frames, rates = 0, {}
+    for path in files.values():
+        try:
+            info = soundfile.info(str(path))
+        except (soundfile.SoundFileError, OSError) as error:
+            raise DataError(f"cannot read {path}: {error}") from error
+        if info.frames <= 0:
+            raise DataError(f"no audio in {path}")
+        frames = max(frames, info.frames)
+        rates[path] = info.samplerate
+        if len(set(rates.values())) > 1:
+            raise DataError(f"{path} is at {info.samplerate} Hz, its neighbours are not: {rates[next(iter(rates))]} Hz")
+    solo = bool(read_info(folder).get("solo", len(files) == 1))
+    return Track(folder.name, folder, files, frames, info.samplerate, solo)
+
+
+def read_info(folder: str | Path) -> dict:
+    """What a track's `track.json` says, or nothing if it has none.
+
+    Raises:
+        DataError: the file is no JSON object.
+    """
+    path = Path(folder) / INFO_NAME
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    if not isinstance(info, dict):
+        raise DataError(f"expected a JSON object in {path}")
+    return info
+
+
+def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
+    """Read one stem file, or a part of it, as stereo; mono is doubled, a third channel and more are refused.
+
+    Args:
+        path: the audio file.
+        start: first sample, at the file's rate.
+        frames: how many samples; what lies past the end of the file is zero. None reads to the end.
+
+    Returns:
+        float32 audio and its rate in hertz.
+
+    Shape:
+        -> [2, L]
+
+    Raises:
+        DataError: unreadable, or more than two channels.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            rate = file.samplerate
+            if start:
+                file.seek(min(start, file.frames))
+            audio = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True).T  # C, L
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    if audio.shape[0] > 2:
+        raise DataError(f"expected one or two channels in {path}, found {audio.shape[0]}")
+    if audio.shape[0] == 1:
+        audio = np.repeat(audio, 2, axis=0)  # 2, L
+    if frames is not None and audio.shape[1] < frames:
+        audio = np.pad(audio, ((0, 0), (0, frames - audio.shape[1])))
+    return np.ascontiguousarray(audio), rate
+
+
+def read_stems(track: Track, sample_rate: int) -> dict[str, np.ndarray]:
+    """Read all stems of a track as stereo at one rate, padded with silence to one length.
+
+    Shape:
+        -> source -> [2, L]
+
+    Raises:
+        DataError: an unreadable file.
+    """
+    stems = {source: resample(*read_audio(path), sample_rate) for source, path in track.files.items()}
+    length = max(audio.shape[1] for audio in stems.values())
+    return {source: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for source, audio in stems.items()}
+
+
+def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Resample [C, L] with soxr at its very high quality."""
+    if rate == new_rate:
+        return audio
+    return soxr.resample(audio.T, rate, new_rate, quality="VHQ").T.astype(np.float32)
+
+
+def headroom(stems: Mapping[str, np.ndarray], peak: float = 0.999) -> float:
+    """The common gain <= 1 under which neither a stem nor the sum of the stems exceeds a peak."""
+    largest = max(float(np.abs(audio).max()) for audio in (*stems.values(), sum(stems.values())))
+    return min(1.0, peak / largest) if largest > 0 else 1.0
+
+
+def write_track(folder: str | Path, stems: Mapping[str, np.ndarray], sample_rate: int, info: Mapping) -> float:
+    """Write a whole track folder at once: 16-bit stereo WAV files and `track.json`.
+
+    The folder appears under its name only when it is complete; a stem that is all zero gets no file.
+
+    Args:
+        folder: the new track folder.
+        stems: source -> float audio [2, L], all of one length.
+        sample_rate: their rate in hertz.
+        info: what `track.json` says beside the gain.
+
+    Returns:
+        The common gain that was needed so that nothing clips.
+
+    Raises:
+        DataError: all stems are silent, not finite, or of different shapes.
+    """
+    folder = Path(folder)
+    stems = {source: audio for source, audio in stems.items() if np.any(audio)}
+    if not stems:
+        raise DataError(f"nothing but silence for {folder.name}")
+    if len({audio.shape for audio in stems.values()}) > 1:
+        raise DataError(f"stems of different shapes for {folder.name}")
+    if not all(np.isfinite(audio).all() for audio in stems.values()):
+        raise DataError(f"stems that are not finite for {folder.name}")
+    gain = headroom(stems)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for source, audio in stems.items():
+            samples = np.round(audio.T * (gain * FULL_SCALE)).astype(np.int16)  # L, 2
+            soundfile.write(str(draft / f"{source}.wav"), samples, sample_rate, subtype="PCM_16")
+        text = json.dumps({**info, "gain": gain}, indent=1, sort_keys=True)
+        (draft / INFO_NAME).write_text(text + "\n", encoding="utf-8")
+        draft.chmod(0o755)
+        os.replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return gain

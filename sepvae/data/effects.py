@@ -1,0 +1,162 @@
+"""What a mixing desk does to one stem: filters, saturation, compression, width, echo, reverb, ducking.
+
+Every function takes and returns float32 audio with time on the last axis and keeps its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.signal import butter, lfilter, oaconvolve, sosfilt
+
+SAMPLE_RATE = 44100
+
+
+def low_pass(audio: np.ndarray, cutoff_hz: float, order: int = 2) -> np.ndarray:
+    """Butterworth low-pass."""
+    sos = butter(order, min(cutoff_hz, 0.45 * SAMPLE_RATE), "lowpass", fs=SAMPLE_RATE, output="sos")
+    return sosfilt(sos, audio, axis=-1).astype(np.float32)
+
+
+def high_pass(audio: np.ndarray, cutoff_hz: float, order: int = 2) -> np.ndarray:
+    """Butterworth high-pass."""
+    sos = butter(order, cutoff_hz, "highpass", fs=SAMPLE_RATE, output="sos")
+    return sosfilt(sos, audio, axis=-1).astype(np.float32)
+
+
+def shelf(audio: np.ndarray, corner_hz: float, gain_db: float, *, high: bool) -> np.ndarray:
+    """Boost or cut everything above (`high`) or below a corner.
+
+    Source:
+        R. Bristow-Johnson, Audio EQ Cookbook, shelving filters with slope 1.
+    """
+    a = 10 ** (gain_db / 40)
+    w = 2 * np.pi * corner_hz / SAMPLE_RATE
+    alpha, c = np.sin(w) / np.sqrt(2) * 2 * np.sqrt(a), np.cos(w) * (1 if high else -1)
+    p, m = a + 1, a - 1
+    sign = -1 if high else 1
+    b = np.array([a * (p + m * c + alpha), sign * 2 * a * (m + p * c), a * (p + m * c - alpha)])
+    d = np.array([p - m * c + alpha, -sign * 2 * (m - p * c), p - m * c - alpha])
+    return lfilter(b / d[0], d / d[0], audio, axis=-1).astype(np.float32)
+
+
+def tilt(audio: np.ndarray, gain_db: float) -> np.ndarray:
+    """Turn the spectrum around about 800 Hz: lows down by half the gain, highs up by half of it."""
+    audio = shelf(audio, 250.0, -gain_db / 2, high=False)
+    return shelf(audio, 2500.0, gain_db / 2, high=True)
+
+
+def rms(audio: np.ndarray) -> float:
+    """Root of the mean square of the part that is not silent (blocks within 30 dB of the loudest)."""
+    usable = audio.shape[-1] // 2048 * 2048
+    if usable == 0:
+        return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    blocks = np.square(audio[..., :usable]).reshape(*audio.shape[:-1], -1, 2048)
+    power = blocks.mean(axis=-1).reshape(-1, usable // 2048).mean(axis=0)  # blocks
+    active = power[power >= 1e-3 * power.max()]
+    return float(np.sqrt(active.mean()))
+
+
+def saturate(audio: np.ndarray, drive_db: float) -> np.ndarray:
+    """Drive a soft clipper; the RMS comes out as it went in."""
+    level = rms(audio)
+    if level == 0:
+        return audio
+    out = np.tanh(audio * np.float32(0.3 * 10 ** (drive_db / 20) / level))
+    return out * np.float32(level / rms(out))
+
+
+def compress(audio: np.ndarray, amount: float, release_s: float = 0.12) -> np.ndarray:
+    """Even out the level: amount 0 leaves it, 1 brings every block to the same level.
+
+    Args:
+        audio: [L] or [C, L].
+        amount: 0 to 1.
+        release_s: time constant in seconds, > 0.
+    """
+    block = 256
+    count = -(-audio.shape[-1] // block)
+    padded = np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, count * block - audio.shape[-1])])
+    power = np.square(padded).reshape(-1, count, block).mean(axis=(0, 2))  # blocks
+    pole = np.exp(-block / (release_s * SAMPLE_RATE))
+    smooth = np.maximum(lfilter([1 - pole], [1, -pole], power), 0.3 * power)
+    level = np.sqrt(np.maximum(smooth, 1e-4 * max(smooth.max(), 1e-12)))
+    gain = level ** (-amount)
+    gain *= np.sqrt(np.average(power)) / max(np.sqrt(np.average(power * gain**2)), 1e-12)
+    positions = np.arange(audio.shape[-1])
+    return audio * np.interp(positions, np.arange(count) * block + block / 2, gain).astype(np.float32)
+
+
+def pan(audio: np.ndarray, position: float) -> np.ndarray:
+    """Place mono audio between left (-1) and right (1) with constant power.
+
+    Shape:
+        audio: [L] -> [2, L]
+    """
+    angle = (position + 1) * np.pi / 4
+    return np.stack([audio * np.float32(np.cos(angle)), audio * np.float32(np.sin(angle))]) * np.float32(np.sqrt(2))
+
+
+def widen(audio: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Add a side signal made of short, differently delayed copies of the middle.
+
+    Shape:
+        audio: [2, L]
+    """
+    middle = audio.mean(axis=0)
+    response = np.zeros(1200, np.float32)
+    taps = rng.integers(150, 1200, 6)
+    response[taps] = rng.choice([-1.0, 1.0], 6) / np.sqrt(6)
+    side = high_pass(oaconvolve(middle, response)[: middle.size].astype(np.float32), 150.0)
+    return audio + np.float32(amount) * np.stack([side, -side])
+
+
+def echo(audio: np.ndarray, delay_s: float, feedback: float, wet: float) -> np.ndarray:
+    """Repeat the sound, each time darker and softer."""
+    shift = max(1, round(delay_s * SAMPLE_RATE))
+    out, copy = audio.copy(), audio
+    gain = wet
+    while gain > 0.03 and shift < audio.shape[-1]:
+        copy = low_pass(copy, 4000.0, 1)
+        out[..., shift:] += np.float32(gain) * copy[..., : audio.shape[-1] - shift]
+        shift, gain = shift + round(delay_s * SAMPLE_RATE), gain * feedback
+    return out
+
+
+def reverb(audio: np.ndarray, seconds: float, wet: float, rng: np.random.Generator) -> np.ndarray:
+    """Convolve with exponentially decaying noise, a new one per channel.
+
+    Args:
+        audio: [2, L].
+        seconds: time in which it falls by 60 dB, > 0.
+        wet: RMS of the reverberation over that of the dry sound, >= 0.
+        rng: draws the noise.
+    """
+    length = max(64, int(seconds * SAMPLE_RATE))
+    time = np.arange(length) / SAMPLE_RATE
+    noise = rng.standard_normal((2, length)) * np.exp(-6.9 * time / seconds)
+    noise = high_pass(low_pass(noise, rng.uniform(2500, 9000), 1), 180.0, 1)
+    noise = np.pad(noise, ((0, 0), (int(rng.uniform(0, 0.03) * SAMPLE_RATE), 0)))
+    tail = oaconvolve(audio, noise, axes=-1)[..., : audio.shape[-1]].astype(np.float32)
+    level = rms(tail)
+    return audio + tail * np.float32(wet * rms(audio) / level) if level > 0 else audio
+
+
+def duck(audio: np.ndarray, times: Sequence[float], depth: float, release_s: float) -> np.ndarray:
+    """Pull the level down at each time (a side chain from the kick) and let it recover."""
+    gain = np.ones(audio.shape[-1], np.float32)
+    count = int(release_s * SAMPLE_RATE)
+    dip = 1 - np.float32(depth) * np.cos(np.linspace(0, np.pi / 2, count)).astype(np.float32) ** 2
+    for time in times:
+        start = int(time * SAMPLE_RATE)
+        part = gain[start : start + count]
+        np.minimum(part, dip[: part.size], out=part)
+    return audio * gain
+
+
+def guitar_amp(audio: np.ndarray, drive_db: float, rng: np.random.Generator) -> np.ndarray:
+    """A distorting amplifier and the narrow band of a guitar cabinet."""
+    audio = saturate(high_pass(audio, 120.0, 1), drive_db)
+    audio = low_pass(audio, rng.uniform(3500, 6000), 4)
+    return shelf(high_pass(audio, 75.0), rng.uniform(1500, 2500), rng.uniform(0, 5), high=True)
