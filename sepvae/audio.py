@@ -17,7 +17,7 @@ from sepvae.errors import AudioFileError, ShapeError
 from sepvae.resample import check_rate
 
 BLOCK_FRAMES = 1 << 16
-"""Frames per block when reading: large enough to be fast, small enough (0.5 MB in stereo) to be held easily."""
+"""Frames per block when reading: large enough to be fast, small enough to be held easily."""
 
 MAX_CHANNELS = 64
 
@@ -75,7 +75,8 @@ class _Decoder(Protocol):
 class AudioReader:
     """Reads a file of audio in blocks.
 
-    Use it as a context manager; `loss` says after the last block, in one phrase, what the file promised but lacks.
+    Use it as a context manager; `loss` says after the last block, in one phrase, what the file promised but
+    lacks.
 
     Args:
         path: a regular file in any format that soundfile or PyAV reads.
@@ -114,10 +115,8 @@ class AudioReader:
             try:
                 block = self._decoder.read()
             except (RuntimeError, OSError, ValueError) as error:
-                at_s = self.frames_read / rate
-                raise AudioFileError(
-                    f"{self.path}: damaged or cut short, cannot be decoded beyond {at_s:.1f} s ({_reason(error)})"
-                ) from error
+                at = f"beyond {self.frames_read / rate:.1f} s ({_reason(error)})"
+                raise AudioFileError(f"{self.path}: damaged or cut short, cannot be decoded {at}") from error
             if len(block) == 0:
                 break
             finite = np.isfinite(block).all(axis=1)
@@ -134,7 +133,13 @@ class AudioReader:
 def _open(path: Path) -> _Decoder:
     try:
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "no such file"
+            what = (
+                "is a folder"
+                if path.is_dir()
+                else "is not a regular file"
+                if path.exists()
+                else "no such file"
+            )
             raise AudioFileError(f"{path}: {what}")
         if path.stat().st_size == 0:
             raise AudioFileError(f"{path}: the file is empty")
@@ -156,14 +161,18 @@ def _open(path: Path) -> _Decoder:
 def _reason(error: Exception) -> str:
     """One short phrase of a library's error."""
     text = (getattr(error, "strerror", None) or str(error)).strip()  # PyAV's errors carry strerror too
-    return re.sub(r"^Error( opening .*?)? ?: ", "", text.splitlines()[0] if text else type(error).__name__).rstrip(".")
+    return re.sub(
+        r"^Error( opening .*?)? ?: ", "", text.splitlines()[0] if text else type(error).__name__
+    ).rstrip(".")
 
 
 class _SoundfileDecoder:
     def __init__(self, path: Path) -> None:
         self._file = soundfile.SoundFile(os.fspath(path))
         file = self._file
-        self.info = AudioInfo(file.samplerate, file.channels, file.frames, _DEPTHS.get(file.subtype, "PCM_24"))
+        self.info = AudioInfo(
+            file.samplerate, file.channels, file.frames, _DEPTHS.get(file.subtype, "PCM_24")
+        )
 
     def read(self) -> NDArray[np.float32]:
         return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
@@ -172,14 +181,18 @@ class _SoundfileDecoder:
         promised = max(self._file.frames, _declared_frames(self._file))
         slack = _MPEG_SLACK if self._file.subtype.startswith("MPEG") else 0
         if frames_read < promised - slack:
-            rate = self.info.sample_rate
-            return f"ends after {frames_read / rate:.2f} s of the {promised / rate:.2f} s that its header promises"
+            return _cut_short(frames_read, promised, self.info.sample_rate)
         if "ended unexpectedly" in self._file.extra_info or "lacks an end-of-stream" in self._file.extra_info:
             return "ends without the mark that closes such a file: its end may be missing"
         return None
 
     def close(self) -> None:
         self._file.close()
+
+
+def _cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
+    found, expected = frames_read / sample_rate, promised / sample_rate
+    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
 
 
 def _declared_frames(file: soundfile.SoundFile) -> int:
@@ -218,7 +231,14 @@ class _AvDecoder:
             frames = round(stream.duration * stream.time_base * context.sample_rate)
         elif self._container.duration is not None and not self._container.streams.video:
             frames = round(self._container.duration / 1e6 * context.sample_rate)  # microseconds
-        lossless = context.name.startswith("pcm_") or context.name in ("flac", "alac", "ape", "tak", "tta", "wavpack")
+        lossless = context.name.startswith("pcm_") or context.name in (
+            "flac",
+            "alac",
+            "ape",
+            "tak",
+            "tta",
+            "wavpack",
+        )
         depth = "PCM_24"
         if lossless:
             depth = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}.get(
@@ -234,7 +254,7 @@ class _AvDecoder:
             if frame.sample_rate != self.info.sample_rate or frame.layout.nb_channels != self.info.channels:
                 raise ValueError("rate or channels change within the file")
             for converted in resampler.resample(frame):
-                yield converted.to_ndarray().T  # [n, C]
+                yield converted.to_ndarray().T.astype(np.float32, copy=False)  # [n, C]
 
     def read(self) -> NDArray[np.float32]:
         parts: list[NDArray[np.float32]] = []
@@ -248,8 +268,8 @@ class _AvDecoder:
 
     def loss(self, frames_read: int) -> str | None:
         promised, rate = self.info.frames, self.info.sample_rate
-        if promised is not None and frames_read < promised - rate // 2:  # durations are rounded to codec frames
-            return f"ends after {frames_read / rate:.2f} s of the {promised / rate:.2f} s that its header promises"
+        if promised is not None and frames_read < promised - rate // 2:  # known to codec frames only
+            return _cut_short(frames_read, promised, rate)
         return None
 
     def close(self) -> None:

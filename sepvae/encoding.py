@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import struct
@@ -97,7 +98,9 @@ def choose_encoding(name: str, subtype: str | None, depth: str, channels: int) -
         raise OutputError(f"unknown output format {name!r}, expected one of {', '.join(ENCODINGS)}")
     encoding = ENCODINGS[name]
     if channels > encoding.max_channels:
-        raise OutputError(f"{name} holds at most {encoding.max_channels} channels, the input has {channels}: use wav")
+        raise OutputError(
+            f"{name} holds at most {encoding.max_channels} channels, the input has {channels}: use wav"
+        )
     if encoding.lossy:
         if subtype is not None:
             raise OutputError(f"{name} has no sample format to choose, found {subtype}")
@@ -114,7 +117,8 @@ def quantise(
 ) -> NDArray[np.int32]:
     """Round stems to an integer sample format so that their sum is the rounded sum of the stems.
 
-    The rounding errors of all stems are taken up by one of them, and by the others only where that one is at full scale.
+    The rounding errors of all stems are taken up by one of them, and by the others only where that one is at
+    full scale.
 
     Args:
         stems: samples, full scale is 1.
@@ -223,22 +227,22 @@ class AudioWriter:
     def discard(self) -> None:
         """Remove the temporary file."""
         if hasattr(self, "_file"):
-            try:
+            with contextlib.suppress(RuntimeError):  # a full disk shows here once more
                 self._file.close()
-            except RuntimeError:  # a full disk shows here once more
-                pass
         self._temporary.unlink(missing_ok=True)
 
     def _error(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or str(error) or "not all samples could be written"
         if reason.endswith("System error."):  # libsndfile does not say which
             folder = self.path.parent
-            reason = "no permission" if folder.is_dir() and not os.access(folder, os.W_OK) else "disk full or gone"
+            reason = (
+                "no permission" if folder.is_dir() and not os.access(folder, os.W_OK) else "disk full or gone"
+            )
         return OutputError(f"{self.path}: cannot be written ({reason.rstrip('.')})")
 
 
 def _remove_chance(path: Path, container: str) -> None:
-    """Replace the time of day and the random number that libsndfile puts into a file: same samples, same bytes."""
+    """Replace the time and the random number that libsndfile writes: same samples, same bytes."""
     with path.open("r+b") as file:
         if container == "WAV":
             header = file.read(256)

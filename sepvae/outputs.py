@@ -7,7 +7,7 @@ import string
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -64,9 +64,10 @@ def output_paths(
 class StemFiles:
     """Writes the stems of one input to temporary files and renames them when all are complete.
 
-    Use it as a context manager: without `commit`, nothing stays behind. Integer and lossy formats go through an
-    unnamed scratch file of float samples first, since the gain that keeps the loudest stem below full scale is known
-    at the end only; integer samples are rounded so that the sum of the stems is the rounded sum.
+    Use it as a context manager: without `commit`, nothing stays behind. Integer and lossy formats go through
+    an unnamed scratch file of float samples first, since the gain that keeps the loudest stem below full
+    scale is known at the end only; integer samples are rounded so that the sum of the stems is the rounded
+    sum.
 
     Args:
         paths: file of each stem, in the order of the samples.
@@ -162,7 +163,9 @@ class StemFiles:
                 block = np.frombuffer(data, np.float32).reshape(-1, stem_count, self._channels)
                 stems = block.transpose(1, 2, 0)  # [K, C, n]
                 if self._encoding.lossy:
-                    self._write_files([r.push(s * np.float32(gain)) for r, s in zip(resamplers, stems, strict=True)])
+                    self._write_files(
+                        [r.push(s * np.float32(gain)) for r, s in zip(resamplers, stems, strict=True)]
+                    )
                 else:
                     self._write_files(list(quantise(stems, self._subtype, gain, self._absorber)))
                 done += stems.shape[-1]
@@ -188,7 +191,12 @@ class StemFiles:
 
     def _open(self, path: Path, expected_frames: int | None) -> AudioWriter:
         writer = AudioWriter(
-            path, self._encoding, self._subtype, self._file_rate, self._channels, expected_frames=expected_frames
+            path,
+            self._encoding,
+            self._subtype,
+            self._file_rate,
+            self._channels,
+            expected_frames=expected_frames,
         )
         self._cleanup.callback(writer.discard)
         return writer
@@ -206,7 +214,5 @@ class StemFiles:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    try:
+    with suppress(OSError):
         folder.rmdir()
-    except OSError:
-        pass

@@ -27,8 +27,8 @@ def check_rate(sample_rate: int) -> int:
 class Resampler:
     """Resamples blocks of a stream; the result does not depend on how the stream was cut into blocks.
 
-    Output sample `n` lies at the time `n / out_rate`, and `L` samples give `L * out_rate / in_rate` in all, rounded.
-    Equal rates pass through untouched.
+    Output sample `n` lies at the time `n / out_rate`, and `L` samples give `L * out_rate / in_rate` in all,
+    rounded. Equal rates pass through untouched.
 
     Args:
         in_rate: sample rate of what is pushed, in Hz.

@@ -49,7 +49,8 @@ class SeparatedFile:
         sample_rate, channels, frames: of the input, and of the outputs unless a warning says otherwise.
         subtype: sample format of the outputs.
         gain: factor on all stems that kept the loudest at full scale; 1 unless it was beyond.
-        residual_db: energy that the model did not reach and that went to its residual source, relative to the input.
+        residual_db: energy that the model did not reach and that went to its residual source, relative to the
+            input.
         seconds: wall-clock time that it took.
         loss: what the file promised but lacks; None for a whole one.
         warnings: what else should be known, one line each.
@@ -80,8 +81,8 @@ class Separator:
     Args:
         model: separation model.
         device: auto, cpu, cuda, mps, or any name that torch knows.
-        precision: auto, float32 or bfloat16, the type that the network computes in; auto takes bfloat16 where the
-            device is fast in it. Variances and masks are float32 always.
+        precision: auto, float32 or bfloat16, the type that the network computes in; auto takes bfloat16 where
+            the device is fast in it. Variances and masks are float32 always.
         segment_s: length of the chunks that the model sees, in seconds, > 0.
 
     Raises:
@@ -182,9 +183,7 @@ class Separator:
                 stem[:, done : done + part.shape[-1]] = part
             done += out.shape[-1]
             progress(done / length)
-        return {
-            name: stem.reshape(audio.shape) for name, stem in zip(self.sources, stems, strict=True)
-        }
+        return {name: stem.reshape(audio.shape) for name, stem in zip(self.sources, stems, strict=True)}
 
     def separate_file(
         self,
@@ -208,7 +207,8 @@ class Separator:
             stems: names of the stems to write; None for all.
             two_stems: write this stem and `no_<stem>`, the exact rest.
             format: wav, flac, mp3, ogg or opus.
-            subtype: PCM_16, PCM_24 or FLOAT for wav and flac; None keeps the input's depth, 24 bit for lossy inputs.
+            subtype: PCM_16, PCM_24 or FLOAT for wav and flac; None keeps the input's depth, 24 bit for lossy
+                inputs.
             existing: what to do where outputs are there already: fail, skip (all of them there) or overwrite.
             template: path of an output inside `out_dir`, with the fields `{track}`, `{stem}` and `{ext}`.
             track: name of the input in the template; its file name without ending by default.
@@ -220,7 +220,7 @@ class Separator:
             ShapeError: an unknown stem.
         """
         started = time.monotonic()
-        names = self._output_names(stems, two_stems)
+        names = self.output_names(stems, two_stems)
         source = Path(path)
         paths = output_paths(out_dir, template, source.stem if track is None else track, names, format)
         if _all_there(source, paths, existing):
@@ -247,7 +247,9 @@ class Separator:
         progress(1.0)
         notes = []
         if gain < 1:
-            notes.append(f"all stems lowered by {-20 * np.log10(gain):.2f} dB, since one would exceed full scale")
+            notes.append(
+                f"all stems lowered by {-20 * np.log10(gain):.2f} dB, since one would exceed full scale"
+            )
         file_rate = encoding.rate_for(info.sample_rate)
         if file_rate != info.sample_rate:
             notes.append(f"written at {file_rate} Hz, since {format} has no {info.sample_rate} Hz")
@@ -267,7 +269,7 @@ class Separator:
             warnings=tuple(notes),
         )
 
-    def _output_names(self, stems: Sequence[str] | None, two_stems: str | None) -> list[str]:
+    def output_names(self, stems: Sequence[str] | None, two_stems: str | None) -> list[str]:
         if stems is not None and two_stems is not None:
             raise ShapeError("choose either stems or two_stems")
         chosen = [two_stems] if two_stems is not None else list(self.sources if stems is None else stems)
@@ -283,8 +285,10 @@ class Separator:
         """The stem that takes up rounding errors, if the stems add up to the input."""
         return self.model.config.residual_source if len(names) == len(self.sources) else None
 
-    def _select(self, stems: NDArray[np.float32], names: Sequence[str], two_stems: str | None) -> NDArray[np.float32]:
-        """Reduce all stems to those to be written.  [K, C, n] -> [len(names), C, n]"""
+    def _select(
+        self, stems: NDArray[np.float32], names: Sequence[str], two_stems: str | None
+    ) -> NDArray[np.float32]:
+        """Reduce all stems to those to be written, [K, C, n] -> [len(names), C, n]."""
         if two_stems is None:
             return stems[[self.sources.index(name) for name in names]]
         one = self.sources.index(two_stems)
@@ -312,7 +316,11 @@ def _find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch asserts that CUDA was compiled in
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # torch asserts that CUDA was compiled in
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SepvaeError(f"device {name!r} cannot be used ({reason})") from error
     return device

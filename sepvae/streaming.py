@@ -23,8 +23,9 @@ from sepvae.signal.chunking import ChunkedFilter
 class SeparationStream:
     """Takes a signal in blocks of any size and gives back the stems of as much of it as is ready.
 
-    Stems come at the rate, with the channels and in the float type of the signal. Channels are separated in pairs, a
-    single or last odd one as two equal channels. Whatever the other stems leave of the signal goes to the model's
+    Stems come at the rate, with the channels and in the float type of the signal. Channels are separated in
+    pairs, a single or last odd one as two equal channels. Whatever the other stems leave of the signal goes
+    to the model's
     residual source: so all stems add up to the signal, content above the model's Nyquist included.
 
     Args:
@@ -86,14 +87,16 @@ class SeparationStream:
             expected = f"float samples [{self._channels}, n]"
             raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
         self._waiting.append(block.copy())
-        return self._add_residual(self._separate(self._to_model.push(block.astype(np.float32)), last=False), last=False)
+        return self._add_residual(
+            self._separate(self._to_model.push(block.astype(np.float32)), last=False), last=False
+        )
 
     def finish(self) -> NDArray[Any]:
         """Return the rest of the stems; nothing can be pushed afterwards."""
         return self._add_residual(self._separate(self._to_model.finish(), last=True), last=True)
 
     def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
-        """Stems without the residual, at the signal's rate.  [C, n] -> [K, C, m]"""
+        """Stems without the residual, at the signal's rate, [C, n] -> [K, C, m]."""
         pairs = []
         with torch.inference_mode():
             for index, pair_filter in enumerate(self._filters):
@@ -111,7 +114,7 @@ class SeparationStream:
         return flat.reshape(self._sources, self._channels, -1)
 
     def _estimate(self, X: Tensor, core: slice) -> Iterator[Tensor]:
-        """One source's STFT of the core frames after another: the spectra of all at once would fill the memory."""
+        """STFTs of the core frames, one source after another: all at once would fill the memory."""
         X = X[None]  # [1, 2, F, T]
         with _autocast(X.device, self._autocast):
             V = self._model.log_variances(X)
@@ -120,14 +123,16 @@ class SeparationStream:
             yield X[0, ..., core] * self._model.bands.expand(M[0, source])
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
-        """Give what the stems do not add up to to the residual source.  [K, C, m] -> [K, C, m]"""
+        """Give the residual source what the stems do not add up to."""
         length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
         signal = self._take(length)  # [C, m]
         stems = stems[..., :length]  # the way to the model's rate and back may round the length by one
         if stems.shape[-1] < length:
             stems = np.pad(stems, ((0, 0), (0, 0), (0, length - stems.shape[-1])))
         if not np.isfinite(stems).all():
-            raise SepvaeError("the model gave numbers that are not finite; is the input far beyond full scale?")
+            raise SepvaeError(
+                "the model gave numbers that are not finite; is the input far beyond full scale?"
+            )
         exact = signal.astype(np.float64)
         residual = exact - stems.sum(axis=0, dtype=np.float64)
         self._energy += float(np.square(exact).sum())

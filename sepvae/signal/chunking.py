@@ -14,10 +14,10 @@ from sepvae.signal.stft import STFT
 class ChunkedFilter:
     """Splits blocks of a signal into `outputs` signals by a function of its STFT.
 
-    Frames lie on one hop grid from the first sample of the stream, whatever the blocks. The function sees chunks of
-    frames with context on both sides, and only the core of each chunk is used, so chunks differ from the whole by no
-    more than rounding, as long as an output frame depends on no frame further away than the context. Memory does not
-    grow with the length of the stream.
+    Frames lie on one hop grid from the first sample of the stream, whatever the blocks. The function sees
+    chunks of frames with context on both sides, and only the core of each chunk is used, so chunks differ
+    from the whole by no more than rounding, as long as an output frame depends on no frame further away than
+    the context. Memory does not grow with the length of the stream.
 
     Args:
         stft: transform of the signal.
@@ -79,14 +79,16 @@ class ChunkedFilter:
         return like.new_zeros(self._outputs, like.shape[0], 0)
 
     def _run(self, core_end: int, end: int) -> Tensor:
-        """Estimate the frames up to `core_end` from those up to `end`, and return the samples that are complete."""
+        """Estimate the frames up to `core_end` from those up to `end`; return what is complete."""
         hop, edge = self._stft.hop_length, self._stft.overlap - 1
         start = max(0, self._frame - self._context)
         samples = torch.cat(self._pending, -1) if len(self._pending) > 1 else self._pending[0]
         X = self._stft(samples[:, : (end - self._first_block) * hop])
         X = X[..., start - self._first_block : end - self._first_block]  # [C, F, end - start]
         core = slice(self._frame - start, core_end - start)
-        out = torch.stack([self._stft.overlap_add(S) for S in self._estimate(X, core)])  # [K, C, (t + edge) * hop]
+        out = torch.stack(
+            [self._stft.overlap_add(S) for S in self._estimate(X, core)]
+        )  # [K, C, (t + edge) * hop]
         if self._tail is not None:
             out[..., : edge * hop] += self._tail
         complete = (core_end - self._frame) * hop
