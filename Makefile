@@ -35,8 +35,7 @@ $(VENV)/.ready-bench: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 
 demo: $(VENV)/.ready-core
 	$(BIN)/sepvae separate $(EXAMPLES) -o demo-output --existing overwrite
-	@echo "The stems are in $(CURDIR)/demo-output:"
-	@cd demo-output && find . -type f | sed 's|^\./|  |' | sort
+	@echo "The stems of both songs are in $(CURDIR)/demo-output"
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
