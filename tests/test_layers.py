@@ -23,6 +23,7 @@ LAYERS = (
     "pretrained",
     "streaming",
     "separator",
+    "batch",
     "data",
     "training",
     "evaluation",
