@@ -54,7 +54,7 @@ class MixingConfig:
 class Mixture:
     """A batch of sources; their mixture is their sum.
 
-    Shape: sources `[B, K, C, L]`, tone (factor on the amplitude at `TONE_POINTS` frequencies) `[B, K, len(TONE_POINTS)]`.
+    Shape: sources `[B, K, C, L]`, tone (factor on the amplitude at each of `TONE_POINTS`) `[B, K, points]`.
     """
 
     sources: Tensor

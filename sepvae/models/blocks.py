@@ -1,13 +1,15 @@
 """Parts of the networks: dual-axis residual blocks and the two halves of a U-Net over spectrograms.
 
-Dimensions: B batch, D channels, F cells along frequency, T frames. All maps are `[B, D, F, T]` in `channels_last` order.
+Dimensions: B batch, D channels, F cells along frequency, T frames. All maps are `[B, D, F, T]` in `channels_last`.
 No layer looks at statistics over time or over the batch, so a part of a recording gives what the whole gives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,10 +41,17 @@ class FrequencyMixing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)  # [B, F, T, D]
-        flat = x.flatten(2)  # [B, F, T * D]
-        hidden = functional.relu(self.down.weight @ flat + self.down.bias[:, None])
-        mixed = self.up.weight @ hidden + self.up.bias[:, None]
+        hidden = functional.relu(along_axis_one(self.down, x.flatten(2)))  # [B, H, T * D]
+        mixed = along_axis_one(self.up, hidden)  # [B, F, T * D]
         return mixed.unflatten(2, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+def along_axis_one(linear: nn.Linear, x: Tensor) -> Tensor:
+    """A linear layer on axis 1 instead of the last, without moving the data.
+
+    Shape: x `[B, in, M]` -> `[B, out, M]`.
+    """
+    return torch.baddbmm(linear.bias[:, None], linear.weight.expand(len(x), -1, -1), x)
 
 
 class DualAxisBlock(nn.Module):
@@ -93,12 +102,17 @@ class BottomUp(nn.Module):
     Shape: `[B, planes, N, T]` -> one `[B, D_l, N / patch / 2^l, T / 2^l]` per level l, finest first.
     """
 
-    def __init__(self, planes: int, bins: int, patch: int, channels: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(
+        self, planes: int, bins: int, patch: int, channels: Sequence[int], blocks: Sequence[int]
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(planes, channels[0], (patch, 1), stride=(patch, 1))
-        self.down = nn.ModuleList(nn.Conv2d(i, o, 2, stride=2) for i, o in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(
+            nn.Conv2d(i, o, 2, stride=2) for i, o in pairwise(channels)
+        )
         self.levels = nn.ModuleList(
-            stack(c, bins // patch >> level, n) for level, (c, n) in enumerate(zip(channels, blocks, strict=True))
+            stack(c, bins // patch >> level, n)
+            for level, (c, n) in enumerate(zip(channels, blocks, strict=True))
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -116,10 +130,12 @@ class UNet(nn.Module):
     Args and Shape: as `BottomUp`, which it returns in refined form; the coarsest level is the same.
     """
 
-    def __init__(self, planes: int, bins: int, patch: int, channels: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(
+        self, planes: int, bins: int, patch: int, channels: Sequence[int], blocks: Sequence[int]
+    ) -> None:
         super().__init__()
         self.bottom_up = BottomUp(planes, bins, patch, channels, blocks)
-        self.lateral = nn.ModuleList(nn.Conv2d(o, i, 1) for i, o in zip(channels, channels[1:], strict=False))
+        self.lateral = nn.ModuleList(nn.Conv2d(o, i, 1) for i, o in pairwise(channels))
         self.levels = nn.ModuleList(
             stack(c, bins // patch >> level, n)
             for level, (c, n) in enumerate(zip(channels[:-1], blocks[:-1], strict=True))
@@ -134,5 +150,5 @@ class UNet(nn.Module):
 
 
 def receptive_frames(blocks: Sequence[int]) -> int:
-    """Frames on one side that reach an output of `blocks` dual-axis blocks per level (finest first, each level halving time)."""
+    """Frames on one side that an output of `blocks` dual-axis blocks per level depends on, finest level first."""
     return sum(n * DualAxisBlock.convolutions << level for level, n in enumerate(blocks))

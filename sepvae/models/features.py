@@ -50,7 +50,7 @@ def pan(P: Tensor) -> Tensor:
 
 
 def width(P: Tensor, P_side: Tensor) -> Tensor:
-    """Share of the power that lies in the difference of the channels, in [0, 1]; swapping the channels does not change it.
+    """Share of the power that lies in the difference of the channels, in [0, 1]; a swap of them does not change it.
 
     Shape: P `[B, 2, N, T]`, P_side (power of half the difference) `[B, N, T]` -> `[B, 1, N, T]`.
     """

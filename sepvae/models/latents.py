@@ -170,9 +170,7 @@ class PosteriorHeads(nn.Module):
         self.pan_heads = PanHeads(channels[pan_level], (patch << pan_level, 1 << pan_level), sources)
 
     def forward(self, pyramid: Sequence[Tensor], pan: Tensor) -> list[Posterior]:
-        levels = [
-            head(pyramid[level]) for head, level in zip(self.heads, self.latent_levels, strict=True)
-        ]
+        levels = [head(pyramid[level]) for head, level in zip(self.heads, self.latent_levels, strict=True)]
         levels.append(self.pan_heads(pan, pyramid[self.pan_level]))
         return [Posterior(levels_of_source) for levels_of_source in zip(*levels, strict=True)]
 

@@ -14,8 +14,10 @@ LINEAR_FROM = 2.0
 """Where log P - log v exceeds this, training continues the exponential as a straight line."""
 
 
-def complex_gaussian_nll(P: Tensor, log_variance: Tensor, sizes: Tensor, *, linearise: bool = False) -> Tensor:
-    """Negative log-likelihood of S ~ N_c(0, v): log v + |S|^2 / v, which is the Itakura-Saito divergence up to a constant.
+def complex_gaussian_nll(
+    P: Tensor, log_variance: Tensor, sizes: Tensor, *, linearise: bool = False
+) -> Tensor:
+    """Negative log-likelihood of S ~ N_c(0, v): log v + |S|^2 / v, the Itakura-Saito divergence up to a constant.
 
     Args:
         P: power |S|^2, averaged over each band.
@@ -47,7 +49,9 @@ def gaussian_nll(P: Tensor, log_variance: Tensor, sizes: Tensor, weight: float) 
     return sizes[:, None] * weight * torch.square(0.5 * (log_power(P) - log_variance))
 
 
-def output_error_db(M: Tensor, P_mix: Tensor, P: Tensor, cross: Tensor, sizes: Tensor, floor: float = 1e-3) -> Tensor:
+def output_error_db(
+    M: Tensor, P_mix: Tensor, P: Tensor, cross: Tensor, sizes: Tensor, floor: float = 1e-3
+) -> Tensor:
     """Error of masked sources relative to the sources, in decibels, without leaving the band domain.
 
     With one mask per band the squared error sum |M X - S|^2 needs only the banded |X|^2, |S|^2 and Re(X S*).

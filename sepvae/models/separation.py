@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class SeparationConfig:
     band_width: int = 13
     trunk_channels: tuple[int, int, int, int] = (40, 80, 128, 192)
     trunk_blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
-    vae: VAEConfig = VAEConfig()
+    vae: VAEConfig = field(default_factory=VAEConfig)
 
     def __post_init__(self) -> None:
         if not self.sources or len(set(self.sources)) != len(self.sources):

@@ -1,9 +1,10 @@
-"""Variational autoencoder of one source's spectrograms: a ladder of latents, and a decoder that sees nothing but them."""
+"""Variational autoencoder of one source: a ladder of latents, and a decoder that sees nothing but them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class VAEConfig:
 
 
 class LadderDecoder(nn.Module):
-    """Turns latents into log-variances from the coarsest level to the finest, predicting each next level's prior on its way.
+    """Turns latents into log-variances from coarse to fine, and predicts each next level's prior on its way.
 
     Shape: latents (see `Latents`) -> log-variance `[B, 2, N, T]`.
     """
@@ -81,7 +82,7 @@ class LadderDecoder(nn.Module):
             stack(c, cells >> level, n)
             for c, n, level in zip(channels, self.blocks, LATENT_LEVELS, strict=True)
         )
-        self.widen = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(channels, channels[1:], strict=False))
+        self.widen = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in pairwise(channels))
         self.priors = nn.ModuleList(
             GaussianHeads(c, d, 1) for c, d in zip(channels[1:], latents[1:], strict=True)
         )
@@ -99,7 +100,7 @@ class LadderDecoder(nn.Module):
             coarsest: prior of the coarsest level.
 
         Returns:
-            normalised log-variance `[B, 1, N, T]`, balance between the channels `[B, 1, N, T]` in (-1, 1), and all priors.
+            Normalised log-variance `[B, 1, N, T]`, balance of the channels `[B, 1, N, T]` in (-1, 1), and all priors.
         """
         priors = [coarsest]
         h = self.inputs[0](pick(0, coarsest))
@@ -125,10 +126,10 @@ class LadderDecoder(nn.Module):
 class SourceVAE(nn.Module):
     """Convolutional VAE of one source.
 
-    The decoder puts out one variance per channel and band. Swapping the channels of the input swaps those of the output.
+    The decoder puts out one variance per channel and band. Swapping the input's channels swaps the output's.
 
-    Source: Kingma & Welling 2014; the variance form of Leglaive, Girin & Horaud 2018; the ladder of Sonderby et al. 2016,
-    with posteriors that do not depend on each other, so that a mixture's network can put them out all at once.
+    Source: Kingma & Welling 2014; the variance form of Leglaive, Girin & Horaud 2018; the ladder of Sonderby et al.
+    2016, with posteriors that do not depend on each other, so that a mixture's network can put them out all at once.
     """
 
     def __init__(self, config: VAEConfig) -> None:
@@ -212,7 +213,9 @@ class SourceVAE(nn.Module):
             return gaussian_nll(P, log_variance, sizes, self.config.gaussian_weight).sum((1, 2, 3))
         return complex_gaussian_nll(P, log_variance, sizes, linearise=linearise).sum((1, 2, 3))
 
-    def forward(self, P: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Posterior, list[Gaussian]]:
+    def forward(
+        self, P: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Posterior, list[Gaussian]]:
         """Encode, draw, decode: log-variance `[B, 2, N, T]`, posterior and priors."""
         posterior = self.encode(P)
         latents = posterior.sample(generator) if self.config.variational else posterior.mean

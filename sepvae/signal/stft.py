@@ -56,7 +56,7 @@ class STFT(nn.Module):
     def overlap_add(self, X: Tensor) -> Tensor:
         """Synthesise frames, the samples before the first frame's last hop included.
 
-        Shape: X `[..., F, T]` -> `[..., (T + n_fft / hop - 1) * hop]`; sample 0 is the first sample that frame 0 covers.
+        Shape: X `[..., F, T]` -> `[..., (T + n_fft / hop - 1) * hop]`, from the first sample that frame 0 covers.
         Only samples under all their windows are complete.
         """
         frames = torch.fft.irfft(X.transpose(-1, -2), n=self.n_fft, dim=-1) * self.window  # [..., T, n_fft]

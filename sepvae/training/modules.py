@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sepvae.data.mixing import TONE_POINTS, Mixture
-from sepvae.models.latents import divergence
+from sepvae.models.latents import Posterior, divergence
 from sepvae.models.losses import complex_gaussian_nll, output_error_db
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE, power
+from sepvae.models.vae import SourceVAE
 from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
 
@@ -55,6 +56,7 @@ class LossConfig:
         mixture_nll: weight of the mixture's NLL under the sum of the variances.
         match: weight of the KL from the solo's posterior to the mixture's.
         solo: weight of the solo ELBO kept while separating.
+        solo_every: steps between two looks at a solo, of one source in turn, > 0.
         frozen_steps: steps with frozen decoders before all is trained jointly.
     """
 
@@ -66,6 +68,7 @@ class LossConfig:
     mixture_nll: float = 0.1
     match: float = 0.1
     solo: float = 0.3
+    solo_every: int = 2
     frozen_steps: int = 500
 
 
@@ -120,12 +123,11 @@ class SpectrogramModule(lightning.LightningModule):
             P_mix = bands.merge(power(X))
             side = (X[:, 0] - X[:, -1]) / 2
             return Targets(
-                P_mix.expand(-1, 2, -1, -1), bands.merge(power(side)), bands.merge(power(S)), bands.merge(cross)
+                P_mix.expand(-1, 2, -1, -1),
+                bands.merge(power(side)),
+                bands.merge(power(S)),
+                bands.merge(cross),
             )
-
-    def bins(self, targets: Targets) -> int:
-        """Bins of one excerpt, what nats are divided by."""
-        return 2 * self.model.bands.n_bins * targets.P_mix.shape[-1]
 
     def output_error(self, targets: Targets, log_variance: Tensor) -> Tensor:
         """Mean error of the Wiener-filtered sources in dB."""
@@ -169,18 +171,18 @@ class VAEModule(SpectrogramModule):
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets = self.targets(batch)
-        terms = [self.solo_loss(targets, k) for k in range(len(self.model.config.sources))]
-        nll, kl = (torch.stack(column).mean() for column in zip(*terms, strict=True))
+        terms = [
+            solo_terms(vae, targets.solo(k), self.model.bands.sizes, self.losses.free_nats)
+            for k, vae in enumerate(map(self.model.source_vae, self.model.config.sources))
+        ]
+        nll = torch.stack([term.nll for term in terms]).mean()
+        kl = torch.stack([term.kl for term in terms]).mean()
         self.log_terms({"solo_nll": nll, "solo_kl": kl})
         return nll + self.beta() * kl
 
     def beta(self) -> float:
         """Weight of the KL at this step."""
         return self.losses.beta * min(1.0, (self.global_step + 1) / max(self.losses.beta_warmup, 1))
-
-    def solo_loss(self, targets: Targets, k: int) -> tuple[Tensor, Tensor]:
-        """NLL and KL of source k's solos, nats per bin."""
-        return solo_terms(self, targets, k)[:2]
 
     def validation_step(self, batch: Any, index: int) -> None:
         """Improvement of the Wiener filter from encoded and decoded true sources: the VAE oracle."""
@@ -190,7 +192,10 @@ class VAEModule(SpectrogramModule):
         frames = S.shape[-1] // model.frame_multiple * model.frame_multiple
         P = model.bands.merge(power(S[..., :frames]))
         V = torch.cat(
-            [model.source_vae(s).decode(model.source_vae(s).encode(P[k : k + 1]).mean) for k, s in enumerate(model.config.sources)]
+            [
+                model.source_vae(s).decode(model.source_vae(s).encode(P[k : k + 1]).mean)
+                for k, s in enumerate(model.config.sources)
+            ]
         )
         M = model.bands.expand(wiener.masks(V[None].float()))
         length = (frames - model.stft.overlap + 1) * model.stft.hop_length
@@ -202,17 +207,28 @@ class VAEModule(SpectrogramModule):
             self.log(f"{name}", gain, on_epoch=True, batch_size=1, prog_bar=True)
 
 
-def solo_terms(module: SpectrogramModule, targets: Targets, k: int) -> tuple[Tensor, Tensor, Any]:
-    """NLL and KL of source k's solos in nats per bin, and their posterior."""
-    model = module.model
-    assert isinstance(model, SeparationVAE)
-    vae = model.source_vae(model.config.sources[k])
-    P = targets.solo(k)
+class SoloTerms(NamedTuple):
+    """NLL and KL of a solo in nats per bin of the STFT, and its posterior."""
+
+    nll: Tensor
+    kl: Tensor
+    posterior: Posterior
+
+
+def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float) -> SoloTerms:
+    """The two terms of the negative ELBO of solos.
+
+    Shape: P `[B, 2, N, T]`, sizes (bins per band) `[N]`.
+    """
     log_variance, posterior, priors = vae(P)
-    bins = module.bins(targets)
-    nll = vae.nll(P, log_variance, model.bands.sizes, linearise=True).mean() / bins
-    kl = vae.kl(posterior, priors, module.losses.free_nats).mean() / bins
-    return nll, kl, posterior
+    bins = bins_of(P, sizes)
+    nll = vae.nll(P, log_variance, sizes, linearise=True).mean() / bins
+    return SoloTerms(nll, vae.kl(posterior, priors, free_nats).mean() / bins, posterior)
+
+
+def bins_of(P: Tensor, sizes: Tensor) -> float:
+    """Bins of the STFT behind one banded power `[B, 2, N, T]`, what nats are divided by."""
+    return 2 * float(sizes.sum()) * P.shape[-1]
 
 
 class SeparationModule(SpectrogramModule):
@@ -227,27 +243,37 @@ class SeparationModule(SpectrogramModule):
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets, sizes = self.targets(batch), self.model.bands.sizes
-        bins, channels = self.bins(targets), targets.channels
+        bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         posteriors = self.model.posteriors(targets.P_mix, targets.P_side)
         log_variance = self.model.decode([posterior.sample() for posterior in posteriors])
-        of_sources = complex_gaussian_nll(
-            targets.P, log_variance[:, :, :channels], sizes, linearise=True
-        ).mean((1, 2)).sum((1, 2))  # B
+        of_sources = complex_gaussian_nll(targets.P, log_variance[:, :, :channels], sizes, linearise=True)
         of_mixture = complex_gaussian_nll(
             targets.P_mix, torch.logsumexp(log_variance, 1), sizes, linearise=True
-        ).sum((1, 2, 3))  # B
-        k = self.global_step % len(posteriors)
-        with torch.set_grad_enabled(self.global_step >= self.losses.frozen_steps):
-            solo_nll, solo_kl, solo = solo_terms(self, targets, k)
+        )
         terms = {
             "output_db": self.output_error(targets, log_variance),
-            "source_nll": 2 * of_sources.mean() / bins,
-            "mixture_nll": of_mixture.mean() / bins,
-            "match": divergence(solo.detach(), posteriors[k]).mean() / bins,
-            "solo": solo_nll + self.losses.beta * solo_kl,
+            "source_nll": of_sources.mean((0, 1, 2)).sum() * 2 / bins,
+            "mixture_nll": of_mixture.mean((0, 1)).sum() * 2 / bins,
         }
+        if self.global_step % self.losses.solo_every == 0:
+            k = self.global_step // self.losses.solo_every % len(posteriors)
+            terms |= self.solo_and_match(targets, k, posteriors[k])
         self.log_terms(terms)
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
+
+    def solo_and_match(self, targets: Targets, k: int, mixture: Posterior) -> dict[str, Tensor]:
+        """Solo ELBO of source k once the VAEs train, and the KL from its solo's posterior to the mixture's."""
+        vae, P, sizes = (
+            self.model.source_vae(self.model.config.sources[k]),
+            targets.solo(k),
+            self.model.bands.sizes,
+        )
+        if self.global_step < self.losses.frozen_steps:
+            with torch.no_grad():
+                return {"match": divergence(vae.encode(P), mixture).mean() / bins_of(P, sizes)}
+        solo = solo_terms(vae, P, sizes, self.losses.free_nats)
+        match = divergence(solo.posterior.detach(), mixture).mean() / bins_of(P, sizes)
+        return {"match": match, "solo": solo.nll + self.losses.beta * solo.kl}
 
 
 class MaskModule(SpectrogramModule):

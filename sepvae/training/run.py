@@ -130,7 +130,9 @@ class MixtureData(lightning.LightningDataModule):
         mixing = _plain(config.data.mixing)
         frames = mixing.pop("frames")
         if frames % model.frame_multiple or frames <= overlap:
-            raise RecipeError(f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}")
+            raise RecipeError(
+                f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}"
+            )
         ranges = {name: tuple(mixing.pop(name)) for name in ("level_db", "speed")}
         self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing, **ranges)
         self.valid = [
@@ -142,7 +144,12 @@ class MixtureData(lightning.LightningDataModule):
     def stream(self, start: int) -> ExcerptStream:
         """Mixtures from batch `start` on."""
         return ExcerptStream(
-            self.config.train, self.shape.sources, self.shape.sample_rate, self.mixing, seed=self.seed, start=start
+            self.config.train,
+            self.shape.sources,
+            self.shape.sample_rate,
+            self.mixing,
+            seed=self.seed,
+            start=start,
         )
 
     def first_batches(self, count: int) -> list[Mixture]:
@@ -177,7 +184,10 @@ def build_trainer(config: DictConfig, module: SpectrogramModule, run_dir: Path) 
         callbacks.append(RichProgressBar(refresh_rate=10))
     if config.stage == "separation":
         callbacks.append(FrozenExport(lambda model, step: export(model, config, run_dir / "frozen", step)))
-    loggers = [CSVLogger(run_dir, name="", version="csv"), TensorBoardLogger(run_dir, name="", version="tensorboard")]
+    loggers = [
+        CSVLogger(run_dir, name="", version="csv", flush_logs_every_n_steps=20),
+        TensorBoardLogger(run_dir, name="", version="tensorboard"),
+    ]
     return lightning.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -226,7 +236,10 @@ def versions() -> dict[str, str]:
     names = ("sepvae", "torch", "torchaudio", "lightning", "numpy")
     found = {name: importlib.metadata.version(name) for name in names if _installed(name)}
     commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return {**found, "commit": commit.stdout.strip()} if commit.returncode == 0 else found
 
