@@ -13,41 +13,14 @@ from typing import Any
 from sepvae.errors import OutputError
 from sepvae.separator import SeparatedFile
 
-AUDIO_ENDINGS = frozenset(
-    (
-        ".3gp",
-        ".aac",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".ape",
-        ".au",
-        ".caf",
-        ".flac",
-        ".flv",
-        ".m4a",
-        ".m4b",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp2",
-        ".mp3",
-        ".mp4",
-        ".oga",
-        ".ogg",
-        ".ogv",
-        ".opus",
-        ".rf64",
-        ".snd",
-        ".tta",
-        ".w64",
-        ".wav",
-        ".webm",
-        ".wma",
-        ".wv",
-    )
-)
+# fmt: off
+AUDIO_ENDINGS = frozenset((
+    ".3gp", ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".flac", ".flv", ".m4a", ".m4b", ".mka", ".mkv",
+    ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".tta", ".w64", ".wav", ".webm",
+    ".wma", ".wv",
+))
 """Endings of the files that are taken from a folder; a file named by itself may have any."""
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ def separate(
     from sepvae.outputs import output_paths
     from sepvae.separator import SEGMENT_S, Separator
 
+    logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
     chosen = None if stems is None else [name.strip() for name in stems.split(",") if name.strip()]
     choose_encoding(format, subtype, depth="PCM_24", channels=1)
     output_paths(out, template, "track", ["stem"], format)

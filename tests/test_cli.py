@@ -1,0 +1,251 @@
+"""The command line from end to end with a tiny model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from sepvae import checkpoint
+from sepvae.cli import cli
+from sepvae.errors import DataError
+from sepvae.models.separation import SeparationVAE
+
+RATE = 44100
+SOURCES = ("vocals", "drums", "bass", "other")
+
+
+@pytest.fixture
+def model(tmp_path_factory: pytest.TempPathFactory, tiny_model: SeparationVAE) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    checkpoint.save(folder, tiny_model, {"name": "tiny", "licence": "CC0-1.0"})
+    return str(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def separate(model: str, *arguments: str | Path) -> Result:
+    return run("separate", "-m", model, "--device", "cpu", *arguments)
+
+
+def test_a_file_becomes_four_files_whose_paths_are_the_output(
+    folder: Path, model: str, noise: np.ndarray
+) -> None:
+    soundfile.write("song.wav", noise.T, RATE)
+    result = separate(model, "song.wav")
+    assert result.exit_code == 0
+    assert result.stdout.split() == [f"separated/song/{source}.wav" for source in SOURCES]
+    assert "cpu" in result.stderr
+    stems = [soundfile.read(path)[0] for path in result.stdout.split()]
+    np.testing.assert_array_equal(np.sum(stems, axis=0), soundfile.read("song.wav")[0])
+
+
+def test_bad_inputs_get_one_line_each_and_the_good_ones_are_done(
+    folder: Path, model: str, noise: np.ndarray
+) -> None:
+    soundfile.write("good.wav", noise.T, RATE)
+    soundfile.write("-dash ä'\".flac", noise.T, RATE)
+    Path("text.wav").write_text("no audio\n" * 100)
+    Path("empty.mp3").touch()
+    late = np.tile(noise, 4).T.copy()
+    late[-1] = np.nan
+    soundfile.write("nan.wav", late, RATE, subtype="FLOAT")
+    soundfile.write("cut.wav", noise.T, RATE)
+    Path("cut.wav").write_bytes(Path("cut.wav").read_bytes()[:-4000])
+    bad = ["missing.wav", "text.wav", "empty.mp3", "nan.wav", "cut.wav"]
+    result = separate(model, "--report", "report.json", "-q", *bad, "good.wav", "--", "-dash ä'\".flac")
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[:2] for line in lines] == [["error", f" {name}"] for name in bad]
+    done = {path.name for path in Path("separated").iterdir()}
+    assert done == {"good", "-dash ä'\"", "cut"}
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+    report = json.loads(Path("report.json").read_text())
+    statuses = [entry["status"] for entry in report["files"]]
+    assert statuses == ["failed"] * 4 + ["incomplete"] + ["done"] * 2
+
+
+def test_same_named_inputs_do_not_overwrite_each_other(folder: Path, model: str, noise: np.ndarray) -> None:
+    for parent, gain in (("a", 1.0), ("b", 0.5)):
+        Path(parent).mkdir()
+        soundfile.write(f"{parent}/song.wav", gain * noise.T, RATE)
+    result = separate(model, "a/song.wav", "b/song.wav", "--two-stems", "vocals")
+    assert result.exit_code == 0
+    assert "b/song.wav: written as song-2, since a/song.wav has the same name" in result.stderr
+    for parent, track in (("a", "song"), ("b", "song-2")):
+        stems = [soundfile.read(f"separated/{track}/{stem}.wav")[0] for stem in ("vocals", "no_vocals")]
+        np.testing.assert_array_equal(sum(stems), soundfile.read(f"{parent}/song.wav")[0])
+
+
+def test_existing_results_stop_skip_or_give_way(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("song.wav", noise.T, RATE)
+    assert separate(model, "song.wav", "--stems", "bass, drums").exit_code == 0
+    again = separate(model, "song.wav", "--stems", "bass,drums")
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+    skipped = separate(model, "song.wav", "--stems", "bass,drums", "--existing", "skip")
+    assert skipped.exit_code == 0
+    assert "skipped" in skipped.stderr
+    assert separate(model, "song.wav", "--existing", "overwrite").exit_code == 0
+    assert len(list(Path("separated/song").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--template", "../{stem}.{ext}"], "outside the output folder"),
+        (["--template", "{track}"], "template"),
+        (["--stems", "piano"], "expected stems among"),
+        (["--stems", "bass", "--two-stems", "bass"], "either"),
+        (["--format", "flac", "--subtype", "FLOAT"], "PCM_16 or PCM_24"),
+        (["--device", "abacus"], "device"),
+        (["--segment", "-1"], "segment"),
+        (["-m", "no such model"], "no model"),
+        (["-o", "song.wav/out"], "output folder"),
+        (["-o", "song.wav"], "cannot be"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    folder: Path, model: str, noise: np.ndarray, arguments: list[str], message: str
+) -> None:
+    soundfile.write("song.wav", noise.T, RATE)
+    result = separate(model, "-q", "song.wav", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["song.wav"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a folder that nobody can write to")
+def test_an_output_folder_that_cannot_be_made_is_one_line(
+    folder: Path, model: str, noise: np.ndarray
+) -> None:
+    soundfile.write("song.wav", noise.T, RATE)
+    result = separate(model, "-q", "song.wav", "-o", "/proc/sepvae")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: /proc/sepvae")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_without_audio_is_an_error(folder: Path, model: str) -> None:
+    result = separate(model, ".")
+    assert result.exit_code == 1
+    assert "no audio files" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_no_half_files(folder: Path, model: str, number: int, code: int) -> None:
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, (600 * RATE, 1))
+    soundfile.write("long.wav", noise, RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "long.wav", "-m", model, "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("separated/long/.*.part")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert [path.name for path in folder.iterdir()] == ["long.wav"]
+
+
+def test_what_decoders_print_does_not_join_our_lines(folder: Path, model: str) -> None:
+    """libmpg123 comments on junk on file descriptor 2."""
+    Path("junk.mp3").write_bytes(np.random.default_rng(1).bytes(200_000))
+    command = [sys.executable, "-m", "sepvae", "separate", "-q", "junk.mp3", "-m", model, "--device", "cpu"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: junk.mp3")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """What keeps it under half a second on any machine."""
+    code = "import sys, sepvae.cli; sepvae.cli.cli(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "separate" in out
+    assert not {"'torch'", "'numpy'", "'soundfile'", "'rich'"} & set(
+        out.splitlines()[-1].strip("[]").split(", ")
+    )
+
+
+def test_every_command_has_help() -> None:
+    for command in (
+        "separate",
+        "train",
+        "evaluate",
+        "models",
+        "models list",
+        "models show",
+        "data",
+        "data prepare",
+    ):
+        result = run(*command.split(), "--help")
+        assert result.exit_code == 0
+        assert "Usage" in result.output
+
+
+def test_models_are_listed_and_shown(model: str) -> None:
+    assert run("models").exit_code == 0
+    assert run("models", "list").output == run("models").output
+    shown = json.loads(run("models", "show", model).output)
+    assert shown["licence"] == "CC0-1.0"
+    assert shown["sources"] == list(SOURCES)
+
+
+def test_a_missing_extra_is_one_line_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("sepvae.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hydra", None)  # as if it were not installed
+    result = run("train", "music/vae")
+    assert result.exit_code == 1
+    assert result.stderr == "error: hydra is not installed: pip install 'sepvae[train]'\n"
+
+
+def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = []
+
+    def note(*arguments: object, **options: object) -> Path:
+        calls.append((arguments, options))
+        return tmp_path
+
+    pytest.importorskip("lightning")
+    monkeypatch.setattr("sepvae.training.run.train", note)
+    monkeypatch.setattr("sepvae.evaluation.report.evaluate", note)
+    monkeypatch.setattr("sepvae.data.prepare.prepare", note)
+    assert run("train", "music/vae", "seed=1", "+x=2", "--print").exit_code == 0
+    assert calls.pop() == (("music/vae", ("seed=1", "+x=2")), {"print_only": True})
+    assert run("evaluate", "music", "songs", "--gates", "--no-museval", "--max-seconds", "9").exit_code == 0
+    arguments, options = calls.pop()
+    assert arguments == ("music", Path("songs"))
+    assert (options["gates"], options["museval"], options["max_seconds"]) == (True, False, 9.0)
+    assert run("data", "prepare", "music", "--root", "raw", "--out", "sets", "--jobs", "2").exit_code == 0
+    arguments, options = calls.pop()
+    assert arguments == ("music", Path("raw"), Path("sets"))
+    assert options["jobs"] == 2
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise DataError("no such dataset")
+
+    monkeypatch.setattr("sepvae.data.prepare.prepare", refuse)
+    result = run("data", "prepare", "x", "--root", "raw", "--out", "sets")
+    assert (result.exit_code, result.stderr) == (1, "error: no such dataset\n")

@@ -1,0 +1,359 @@
+"""Separation of arrays and files: shapes and sums hold, and nothing depends on how the work is cut up."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sepvae import Separator, checkpoint
+from sepvae.errors import AudioFileError, OutputError, SepvaeError, ShapeError
+from sepvae.models.separation import SeparationVAE
+
+RATE = 44100
+SUM = 2e-7  # the sum of the float32 stems of a signal below one
+ROUNDING = 1e-6  # float32 sums in another order
+
+
+@pytest.fixture
+def separator(tiny_model: SeparationVAE) -> Separator:
+    return Separator(tiny_model, "cpu", precision="float32", segment_s=0.1)
+
+
+def total(stems: dict[str, np.ndarray]) -> np.ndarray:
+    return np.sum([stem.astype(np.float64) for stem in stems.values()], axis=0)
+
+
+def test_every_short_length_comes_back_and_adds_up(separator: Separator, noise: np.ndarray) -> None:
+    n_fft = separator.model.config.n_fft
+    for length in [1, 2, 3, 63, 64, 65, *range(100, 3 * n_fft, 61), 3 * n_fft]:
+        stems = separator.separate(noise[:, :length], RATE)
+        assert tuple(stems) == separator.sources
+        assert all(stem.shape == (2, length) for stem in stems.values())
+        np.testing.assert_allclose(total(stems), noise[:, :length], atol=SUM)
+
+
+def test_chunks_equal_the_whole(tiny_model: SeparationVAE, noise: np.ndarray) -> None:
+    whole = tiny_model.separate_frames(tiny_model.stft(torch.tensor(noise)[None]))
+    expected = tiny_model.stft.inverse(whole, noise.shape[1])[0].detach().numpy()
+    assert np.ptp(expected.std(axis=(1, 2))) > 1e-3  # the sources differ, so the comparison means something
+    for segment_s in (0.05, 0.1, 100.0):
+        stems = Separator(tiny_model, "cpu", precision="float32", segment_s=segment_s).separate(noise, RATE)
+        np.testing.assert_allclose(np.stack(list(stems.values())), expected, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_the_cut_into_blocks_does_not_matter(separator: Separator, noise: np.ndarray, rate: int) -> None:
+    def run(block: int) -> np.ndarray:
+        stream = separator.stream(rate, 2)
+        parts = [stream.push(noise[:, start : start + block]) for start in range(0, noise.shape[1], block)]
+        return np.concatenate([*parts, stream.finish()], axis=-1)
+
+    expected = np.stack(list(separator.separate(noise, rate).values()))
+    for block in (1777, 10**6):
+        np.testing.assert_array_equal(run(block), expected)
+
+
+def test_mono_equals_each_channel_of_dual_mono(separator: Separator, noise: np.ndarray) -> None:
+    mono = noise[0]
+    alone = separator.separate(mono, RATE)
+    dual = separator.separate(np.stack([mono, mono]), RATE)
+    for source in separator.sources:
+        assert alone[source].shape == mono.shape
+        np.testing.assert_array_equal(dual[source], np.stack([alone[source]] * 2))
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_other_rates_add_up_and_stay_in_place(
+    separator: Separator, rng: np.random.Generator, rate: int, channels: int
+) -> None:
+    audio = rng.uniform(-0.5, 0.5, (channels, 10_007)).astype(np.float32)
+    stems = separator.separate(audio, rate)
+    assert all(stem.shape == audio.shape for stem in stems.values())
+    np.testing.assert_allclose(total(stems), audio, atol=SUM)
+    assert all(separator.separate(audio[:, :length], rate)["bass"].shape[1] == length for length in (1, 2, 5))
+
+
+def test_what_the_model_does_not_reach_goes_to_one_stem(separator: Separator) -> None:
+    """A tone above the model's Nyquist at 96 kHz is in no other stem, and its energy is told."""
+    time = np.arange(48_000) / 96_000
+    low, high = 0.3 * np.sin(2 * np.pi * 1000 * time), 0.1 * np.sin(2 * np.pi * 30_000 * time)
+    audio = ((low + high) * np.hanning(len(time)))[None].astype(np.float32)
+    stream = separator.stream(96_000, 1)
+    stems = np.concatenate([stream.push(audio), stream.finish()], axis=-1)
+    expected_db = 10 * np.log10(0.1**2 / (0.3**2 + 0.1**2))
+    assert stream.residual_db == pytest.approx(expected_db, abs=0.05)
+    level = np.abs(np.fft.rfft(stems[:, 0]))[:, 15_000]  # at 30 kHz
+    other = separator.sources.index("other")
+    assert level[other] > 1e4 * np.delete(level, other).max()
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 8])
+def test_more_channels_are_separated_in_pairs(
+    separator: Separator, rng: np.random.Generator, channels: int
+) -> None:
+    audio = (0.1 * rng.standard_normal((channels, 5000))).astype(np.float32)
+    stems = separator.separate(audio, RATE)
+    for start in range(0, channels, 2):
+        pair = separator.separate(audio[start : start + 2], RATE)
+        for source in separator.sources:
+            np.testing.assert_array_equal(stems[source][start : start + 2], pair[source])
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_silence_gives_silence(separator: Separator, rate: int) -> None:
+    stems = separator.separate(np.zeros((2, 20_000), np.float32), rate)
+    assert all(np.abs(stem).max() < 1e-9 for stem in stems.values())
+
+
+def test_bfloat16_is_close_and_adds_up_as_well(tiny_model: SeparationVAE, noise: np.ndarray) -> None:
+    exact = Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
+    coarse = Separator(tiny_model, "cpu", precision="bfloat16").separate(noise, RATE)
+    np.testing.assert_allclose(total(coarse), noise, atol=SUM)
+    for source in exact:
+        error = np.square(coarse[source] - exact[source]).mean() / np.square(exact[source]).mean()
+        assert 0 < error < 1e-3  # bfloat16 has eight bits of mantissa
+
+
+def test_arrays_keep_their_kind_type_and_content(separator: Separator, noise: np.ndarray) -> None:
+    reference = separator.separate(noise, RATE)["drums"]
+    for dtype, tolerance in ((np.float64, ROUNDING), (np.float16, 1e-3)):
+        audio = noise.astype(dtype)
+        audio.flags.writeable = False
+        stems = separator.separate(audio, RATE)
+        assert stems["drums"].dtype == dtype
+        np.testing.assert_allclose(stems["drums"], reference, atol=tolerance)
+    np.testing.assert_allclose(
+        total(separator.separate(noise.astype(np.float64), RATE)), noise.astype(np.float64), atol=1e-15
+    )
+    tensor = torch.tensor(noise, requires_grad=True)
+    stems_of_tensor = separator.separate(tensor, RATE)
+    assert isinstance(stems_of_tensor["drums"], torch.Tensor)
+    np.testing.assert_array_equal(stems_of_tensor["drums"].numpy(), reference)
+    assert separator.separate(tensor.detach().bfloat16(), RATE)["drums"].dtype == torch.bfloat16
+    np.testing.assert_array_equal(tensor.detach().numpy(), noise)
+    np.testing.assert_array_equal(separator.separate(noise[:, ::-1][:, ::-1], RATE)["drums"], reference)
+
+
+@pytest.mark.parametrize(
+    ("audio", "rate", "message"),
+    [
+        (np.zeros((2, 2, 9), np.float32), RATE, r"\[C, L\]"),
+        (np.zeros((2, 0), np.float32), RATE, r"\[C, L\]"),
+        (np.zeros((9000, 2), np.float32), RATE, "channels"),
+        (np.zeros((2, 9), np.int16), RATE, "float samples"),
+        ([0.0, 1.0], RATE, "float samples"),
+        (np.full((2, 9), np.nan, np.float32), RATE, "NaN"),
+        (np.zeros((2, 9), np.float32), 0, "rate"),
+    ],
+)
+def test_wrong_arrays_are_refused(separator: Separator, audio: np.ndarray, rate: int, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        separator.separate(audio, rate)
+
+
+def test_numbers_beyond_any_model_are_an_error_not_a_result(separator: Separator) -> None:
+    with pytest.raises(SepvaeError, match="not finite"):
+        separator.separate(np.full((2, 9000), 1e30, np.float32), RATE)
+
+
+def test_progress_rises_to_one(separator: Separator, noise: np.ndarray) -> None:
+    seen: list[float] = []
+    separator.separate(np.tile(noise, 8), RATE, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert len(seen) > 2
+
+
+def test_unknown_devices_precisions_and_segments_are_refused(tiny_model: SeparationVAE) -> None:
+    with pytest.raises(SepvaeError, match="device"):
+        Separator(tiny_model, "abacus")
+    with pytest.raises(SepvaeError, match="precision"):
+        Separator(tiny_model, "cpu", precision="float8")
+    with pytest.raises(SepvaeError, match="segment"):
+        Separator(tiny_model, "cpu", segment_s=0)
+
+
+def test_a_checkpoint_separates_as_its_model_does(
+    tmp_path: Path, tiny_model: SeparationVAE, noise: np.ndarray, separator: Separator
+) -> None:
+    checkpoint.save(tmp_path / "model", tiny_model, {})
+    loaded = Separator.from_pretrained(tmp_path / "model", "cpu", precision="float32", segment_s=0.1)
+    expected = separator.separate(noise, RATE)
+    for source, stem in loaded.separate(noise, RATE).items():
+        np.testing.assert_array_equal(stem, expected[source])
+
+
+# Files
+
+
+def song(folder: Path, audio: np.ndarray, name: str = "song.wav", rate: int = RATE, **options: str) -> Path:
+    soundfile.write(folder / name, audio.T, rate, **options)
+    return folder / name
+
+
+def read(path: Path) -> np.ndarray:
+    return soundfile.read(path, always_2d=True)[0].T
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype", "step"),
+    [
+        (44100, 2, "PCM_16", 2.0**-15),
+        (44100, 2, "PCM_24", 2.0**-23),
+        (44100, 2, "FLOAT", 0.0),
+        (48000, 1, "PCM_24", 2.0**-23),
+        (22050, 3, "PCM_16", 2.0**-15),
+    ],
+)
+def test_written_stems_null_against_the_file(
+    tmp_path: Path,
+    separator: Separator,
+    rng: np.random.Generator,
+    rate: int,
+    channels: int,
+    subtype: str,
+    step: float,
+) -> None:
+    """To the last bit for integer files, which share the input's grid; to rounding for float."""
+    audio = rng.uniform(-0.4, 0.4, (channels, 20_001))
+    path = song(tmp_path, audio, rate=rate, subtype=subtype)
+    result = separator.separate_file(path, tmp_path / "out")
+    assert list(result.outputs) == list(separator.sources)
+    assert all(soundfile.info(p).subtype == subtype for p in result)
+    assert all(soundfile.info(p).samplerate == rate for p in result)
+    written = {stem: read(p) for stem, p in result.outputs.items()}
+    np.testing.assert_allclose(total(written), read(path), atol=0 if step else SUM, rtol=0)
+    same = separator.separate(read(path).astype(np.float32), rate)
+    for stem, samples in written.items():
+        np.testing.assert_allclose(samples, same[stem], atol=2 * step, rtol=0)
+    assert (result.gain, result.loss, result.warnings) == (1, None, ())
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    path = song(tmp_path, noise, subtype="FLOAT")
+    first = [p.read_bytes() for p in separator.separate_file(path, tmp_path / "a")]
+    assert first == [p.read_bytes() for p in separator.separate_file(path, tmp_path / "b")]
+
+
+def test_two_stems_are_one_stem_and_the_rest(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    path = song(tmp_path, noise, subtype="FLOAT")
+    result = separator.separate_file(path, tmp_path / "out", two_stems="drums")
+    assert [p.name for p in result] == ["drums.wav", "no_drums.wav"]
+    written = {stem: read(p) for stem, p in result.outputs.items()}
+    np.testing.assert_allclose(total(written), read(path), atol=SUM)
+    np.testing.assert_array_equal(
+        written["drums"], separator.separate(read(path).astype(np.float32), RATE)["drums"]
+    )
+
+
+def test_only_the_stems_that_were_asked_for_are_written(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, noise)
+    result = separator.separate_file(path, tmp_path / "out", stems=["bass", "vocals"], format="flac")
+    assert sorted(p.name for p in (tmp_path / "out" / "song").iterdir()) == ["bass.flac", "vocals.flac"]
+    assert set(result.outputs) == {"bass", "vocals"}
+    for bad in (["piano"], []):
+        with pytest.raises(ShapeError, match="expected stems among vocals"):
+            separator.separate_file(path, tmp_path / "out", stems=bad)
+
+
+def test_existing_outputs_are_safe_unless_asked(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, noise)
+    outputs = separator.separate_file(path, tmp_path / "out").outputs
+    outputs["drums"].write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists already"):
+        separator.separate_file(path, tmp_path / "out")
+    result = separator.separate_file(path, tmp_path / "out", existing="skip")
+    assert result.skipped
+    assert list(result) == list(outputs.values())
+    assert outputs["drums"].read_bytes() == b"mine"
+    assert not separator.separate_file(path, tmp_path / "out", existing="overwrite").skipped
+    assert outputs["drums"].read_bytes() != b"mine"
+    outputs["bass"].unlink()
+    assert not separator.separate_file(path, tmp_path / "out", existing="skip").skipped
+    assert outputs["bass"].exists()
+
+
+def test_an_input_is_never_overwritten(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    path = song(tmp_path, noise, "drums.wav")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="overwrite its input"):
+        separator.separate_file(path, tmp_path, template="{stem}.{ext}", existing="overwrite")
+    assert path.read_bytes() == before
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [StopError, KeyboardInterrupt, MemoryError])
+def test_a_failure_half_way_leaves_nothing(
+    tmp_path: Path,
+    separator: Separator,
+    noise: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    calls = 0
+    real = separator.model.log_variances
+
+    def failing(X: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise error
+        return real(X)
+
+    monkeypatch.setattr(separator.model, "log_variances", failing)
+    path = song(tmp_path, np.tile(noise, 4))
+    with pytest.raises(error):
+        separator.separate_file(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_a_nan_late_in_the_file_leaves_nothing(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    audio = np.tile(noise, 8)
+    audio[0, -10] = np.nan
+    path = song(tmp_path, audio, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match="NaN"):
+        separator.separate_file(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["song.wav"]
+
+
+def test_a_file_that_ends_early_is_separated_and_the_loss_is_told(
+    tmp_path: Path, separator: Separator, noise: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = song(tmp_path, noise)
+    path.write_bytes(path.read_bytes()[:-2000])
+    result = separator.separate_file(path, tmp_path / "out")
+    assert result.frames == noise.shape[1] - 500
+    assert result.loss is not None
+    assert "ends after" in caplog.text
+
+
+def test_a_stem_beyond_full_scale_lowers_all_and_says_so(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    audio = noise * (30 / np.abs(noise).max())
+    path = song(tmp_path, audio, subtype="FLOAT")
+    result = separator.separate_file(path, tmp_path / "out", subtype="PCM_24")
+    assert 0 < result.gain < 1
+    assert "would exceed full scale" in result.warnings[0]
+    written = {stem: read(p) for stem, p in result.outputs.items()}
+    assert max(np.abs(stem).max() for stem in written.values()) <= 1
+    np.testing.assert_allclose(total(written) / result.gain, read(path), atol=2.0**-23 / result.gain)
+    assert separator.separate_file(path, tmp_path / "float").gain == 1
+
+
+def test_opus_says_that_it_changed_the_rate(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    result = separator.separate_file(song(tmp_path, noise), tmp_path / "out", format="opus")
+    assert any("48000 Hz" in warning for warning in result.warnings)
+    assert all(soundfile.info(path).samplerate == 48000 for path in result)
