@@ -107,9 +107,7 @@ class BottomUp(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(planes, channels[0], (patch, 1), stride=(patch, 1))
-        self.down = nn.ModuleList(
-            nn.Conv2d(i, o, 2, stride=2) for i, o in pairwise(channels)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(i, o, 2, stride=2) for i, o in pairwise(channels))
         self.levels = nn.ModuleList(
             stack(c, bins // patch >> level, n)
             for level, (c, n) in enumerate(zip(channels, blocks, strict=True))

@@ -50,7 +50,7 @@ def gaussian_nll(P: Tensor, log_variance: Tensor, sizes: Tensor, weight: float) 
 
 
 def output_error_db(
-    M: Tensor, P_mix: Tensor, P: Tensor, cross: Tensor, sizes: Tensor, floor: float = 1e-3
+    M: Tensor, P_mix: Tensor, P: Tensor, cross: Tensor, sizes: Tensor, floor: float = 3e-3
 ) -> Tensor:
     """Error of masked sources relative to the sources, in decibels, without leaving the band domain.
 

@@ -20,6 +20,10 @@ from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
 
 
+SILENT_POWER = 1e-8
+"""Mean power per bin under which an excerpt of a source counts as silent (-80 dB below full scale)."""
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """AdamW with linear warm-up, a constant rate, and a linear decay to zero at the end.
@@ -97,9 +101,13 @@ class Targets:
 class SpectrogramModule(lightning.LightningModule):
     """What the three trainings share: targets in the band domain, optimiser, validation by separation scores."""
 
-    def __init__(self, model: SeparationModel, optim: OptimConfig, losses: LossConfig) -> None:
+    tone_weights: Tensor
+
+    def __init__(
+        self, model: SeparationModel, optim: OptimConfig, losses: LossConfig, *, seed: int = 0
+    ) -> None:
         super().__init__()
-        self.model, self.optim, self.losses = model, optim, losses
+        self.model, self.optim, self.losses, self.seed = model, optim, losses, seed
         bins = torch.fft.rfftfreq(model.config.n_fft, 1 / model.config.sample_rate)
         points = torch.tensor(TONE_POINTS)
         right = torch.searchsorted(points, bins, right=True).clamp(1, len(points) - 1)
@@ -128,6 +136,10 @@ class SpectrogramModule(lightning.LightningModule):
                 bands.merge(power(S)),
                 bands.merge(cross),
             )
+
+    def noise(self) -> torch.Generator:
+        """Generator of the draws of this step, the same in a resumed run."""
+        return torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def output_error(self, targets: Targets, log_variance: Tensor) -> Tensor:
         """Mean error of the Wiener-filtered sources in dB."""
@@ -170,9 +182,9 @@ class VAEModule(SpectrogramModule):
     model: SeparationVAE
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
-        targets = self.targets(batch)
+        targets, noise = self.targets(batch), self.noise()
         terms = [
-            solo_terms(vae, targets.solo(k), self.model.bands.sizes, self.losses.free_nats)
+            solo_terms(vae, targets.solo(k), self.model.bands.sizes, self.losses.free_nats, noise)
             for k, vae in enumerate(map(self.model.source_vae, self.model.config.sources))
         ]
         nll = torch.stack([term.nll for term in terms]).mean()
@@ -215,12 +227,14 @@ class SoloTerms(NamedTuple):
     posterior: Posterior
 
 
-def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float) -> SoloTerms:
+def solo_terms(
+    vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float, noise: torch.Generator
+) -> SoloTerms:
     """The two terms of the negative ELBO of solos.
 
     Shape: P `[B, 2, N, T]`, sizes (bins per band) `[N]`.
     """
-    log_variance, posterior, priors = vae(P)
+    log_variance, posterior, priors = vae(P, noise)
     bins = bins_of(P, sizes)
     nll = vae.nll(P, log_variance, sizes, linearise=True).mean() / bins
     return SoloTerms(nll, vae.kl(posterior, priors, free_nats).mean() / bins, posterior)
@@ -242,10 +256,10 @@ class SeparationModule(SpectrogramModule):
         self.model.vaes.requires_grad_(joint)
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
-        targets, sizes = self.targets(batch), self.model.bands.sizes
+        targets, noise, sizes = self.targets(batch), self.noise(), self.model.bands.sizes
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         posteriors = self.model.posteriors(targets.P_mix, targets.P_side)
-        log_variance = self.model.decode([posterior.sample() for posterior in posteriors])
+        log_variance = self.model.decode([posterior.sample(noise) for posterior in posteriors])
         of_sources = complex_gaussian_nll(targets.P, log_variance[:, :, :channels], sizes, linearise=True)
         of_mixture = complex_gaussian_nll(
             targets.P_mix, torch.logsumexp(log_variance, 1), sizes, linearise=True
@@ -257,23 +271,31 @@ class SeparationModule(SpectrogramModule):
         }
         if self.global_step % self.losses.solo_every == 0:
             k = self.global_step // self.losses.solo_every % len(posteriors)
-            terms |= self.solo_and_match(targets, k, posteriors[k])
+            terms |= self.solo_and_match(targets, k, posteriors[k], noise)
         self.log_terms(terms)
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
 
-    def solo_and_match(self, targets: Targets, k: int, mixture: Posterior) -> dict[str, Tensor]:
-        """Solo ELBO of source k once the VAEs train, and the KL from its solo's posterior to the mixture's."""
+    def solo_and_match(
+        self, targets: Targets, k: int, mixture: Posterior, noise: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Solo ELBO of source k once the VAEs train, and the KL from its solo's posterior to the mixture's.
+
+        Where the source is silent there is nothing to match: its posterior lies too far out to be inferred.
+        """
         vae, P, sizes = (
             self.model.source_vae(self.model.config.sources[k]),
             targets.solo(k),
             self.model.bands.sizes,
         )
+        sounds = P.mean((1, 2, 3)) > SILENT_POWER  # B
         if self.global_step < self.losses.frozen_steps:
             with torch.no_grad():
-                return {"match": divergence(vae.encode(P), mixture).mean() / bins_of(P, sizes)}
-        solo = solo_terms(vae, P, sizes, self.losses.free_nats)
-        match = divergence(solo.posterior.detach(), mixture).mean() / bins_of(P, sizes)
-        return {"match": match, "solo": solo.nll + self.losses.beta * solo.kl}
+                posterior, terms = vae.encode(P), {}
+        else:
+            solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
+            posterior, terms = solo.posterior.detach(), {"solo": solo.nll + self.losses.beta * solo.kl}
+        match = (divergence(posterior, mixture) * sounds).mean() / bins_of(P, sizes)
+        return {"match": match, **terms}
 
 
 class MaskModule(SpectrogramModule):

@@ -86,6 +86,7 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     if print_only:
         print(OmegaConf.to_yaml(config, resolve=True), end="")
         return run_dir
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
     module = build_module(config)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,8 @@ def build_module(config: DictConfig) -> SpectrogramModule:
         logger.info("took %d of %d tensors from %s", len(taken), len(mine), config.init)
         model.load_state_dict(taken, strict=False)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module_class(model, OptimConfig(**_plain(config.optim)), LossConfig(**_plain(config.losses)))
+    optim, losses = OptimConfig(**_plain(config.optim)), LossConfig(**_plain(config.losses))
+    return module_class(model, optim, losses, seed=config.seed)
 
 
 class MixtureData(lightning.LightningDataModule):
@@ -133,8 +135,8 @@ class MixtureData(lightning.LightningDataModule):
             raise RecipeError(
                 f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}"
             )
-        ranges = {name: tuple(mixing.pop(name)) for name in ("level_db", "speed")}
-        self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing, **ranges)
+        mixing |= {name: tuple(mixing[name]) for name in ("level_db", "speed")}
+        self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing)
         self.valid = [
             ValidationWindows(root, self.shape.sources, self.shape.sample_rate, config.data.valid_windows)
             for root in config.data.valid
@@ -185,7 +187,7 @@ def build_trainer(config: DictConfig, module: SpectrogramModule, run_dir: Path) 
     if config.stage == "separation":
         callbacks.append(FrozenExport(lambda model, step: export(model, config, run_dir / "frozen", step)))
     loggers = [
-        CSVLogger(run_dir, name="", version="csv", flush_logs_every_n_steps=20),
+        CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=20),
         TensorBoardLogger(run_dir, name="", version="tensorboard"),
     ]
     return lightning.Trainer(

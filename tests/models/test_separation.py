@@ -108,7 +108,12 @@ def test_one_mixture_can_be_overfitted(model: SeparationModel) -> None:
 
 
 def test_wrong_spectrograms_are_refused(model: SeparationModel) -> None:
-    for X in (torch.zeros(2, 65, 9), torch.zeros(1, 1, 65, 9), torch.zeros(1, 2, 64, 9), torch.zeros(1, 2, 65, 9)):
+    for X in (
+        torch.zeros(2, 65, 9),
+        torch.zeros(1, 1, 65, 9),
+        torch.zeros(1, 2, 64, 9),
+        torch.zeros(1, 2, 65, 9),
+    ):
         with pytest.raises(ShapeError, match="complex STFT"):
             model.log_variances(X)
 

@@ -121,7 +121,9 @@ def test_linearised_likelihood_meets_the_exact_one_and_does_not_explode() -> Non
     for excess in (-3.0, 0.0, LINEAR_FROM):
         log_variance = torch.full((1, 1), -excess)
         exact = complex_gaussian_nll(P, log_variance, torch.ones(1))
-        torch.testing.assert_close(complex_gaussian_nll(P, log_variance, torch.ones(1), linearise=True), exact)
+        torch.testing.assert_close(
+            complex_gaussian_nll(P, log_variance, torch.ones(1), linearise=True), exact
+        )
     far = torch.full((1, 1), -50.0, requires_grad=True)
     complex_gaussian_nll(P, far, torch.ones(1), linearise=True).sum().backward()
     assert far.grad is not None
