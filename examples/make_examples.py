@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-INSTRUMENTS = ("drums", "bassguitar", "leadguitar", "clav", "horns")
+INSTRUMENTS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
+REFERENCE_START_S = 5.0
+"""The 10 s of the instrumental song whose stems the tests score the bundled model on."""
+REFERENCE_S = 10.0
 STEMS = ("vocals", "drums", "bass", "other")
 EXCERPT_START_S = 170.5
 """The 30 s of the song in which bass (first half) and singing (second half) are both heard longest."""
@@ -57,18 +60,28 @@ def write(path: Path, audio: np.ndarray, sample_rate: int, subtype: str, compres
 
 
 def main() -> None:
-    """Write both examples into the folder of this script or the one named."""
+    """Write both examples and the references of the tests into this checkout or the folder named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder that holds demo/ and everything-is-free/")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1], help="the checkout")
     options = parser.parse_args()
+    examples, assets = options.out / "examples", options.out / "tests" / "assets"
+    for folder in (examples, assets):
+        folder.mkdir(parents=True, exist_ok=True)
 
-    song, rate = mix(options.data / "demo" / f"{name}.mp3" for name in INSTRUMENTS)
-    write(options.out / "instrumental.ogg", song * (0.9 / np.abs(song).max()), rate, "VORBIS", 0.6)
+    def tracks(stem: str) -> list[Path]:
+        return [options.data / "demo" / f"{name}.mp3" for name in INSTRUMENTS[stem]]
+
+    song, rate = mix(path for stem in INSTRUMENTS for path in tracks(stem))
+    gain = 0.9 / np.abs(song).max()
+    write(examples / "instrumental.ogg", gain * song, rate, "VORBIS", 0.6)
+    for stem in INSTRUMENTS:
+        song, rate = mix(tracks(stem), REFERENCE_START_S, REFERENCE_S)
+        write(assets / f"{stem}.ogg", gain * song, rate, "VORBIS", 0.7)
 
     sodium = options.data / "everything-is-free" / "sodium"
     song, rate = mix((sodium / f"{name}.opus" for name in STEMS), EXCERPT_START_S, EXCERPT_S)
-    write(options.out / "singing.opus", song * min(1.0, 0.95 / np.abs(song).max()), rate, "OPUS", 0.8)
+    write(examples / "singing.opus", song * min(1.0, 0.95 / np.abs(song).max()), rate, "OPUS", 0.8)
 
 
 if __name__ == "__main__":
