@@ -116,7 +116,9 @@ def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
         frames = max(frames, info.frames)
         rates[path] = info.samplerate
         if len(set(rates.values())) > 1:
-            raise DataError(f"{path} is at {info.samplerate} Hz, its neighbours are not: {rates[next(iter(rates))]} Hz")
+            raise DataError(
+                f"{path} is at {info.samplerate} Hz, its neighbours are not: {rates[next(iter(rates))]} Hz"
+            )
     solo = bool(read_info(folder).get("solo", len(files) == 1))
     return Track(folder.name, folder, files, frames, info.samplerate, solo)
 
@@ -200,7 +202,9 @@ def headroom(stems: Mapping[str, np.ndarray], peak: float = 0.999) -> float:
     return min(1.0, peak / largest) if largest > 0 else 1.0
 
 
-def write_track(folder: str | Path, stems: Mapping[str, np.ndarray], sample_rate: int, info: Mapping) -> float:
+def write_track(
+    folder: str | Path, stems: Mapping[str, np.ndarray], sample_rate: int, info: Mapping
+) -> float:
     """Write a whole track folder at once: 16-bit stereo WAV files and `track.json`.
 
     The folder appears under its name only when it is complete; a stem that is all zero gets no file.

@@ -38,7 +38,7 @@ def shelf(audio: np.ndarray, corner_hz: float, gain_db: float, *, high: bool) ->
     sign = -1 if high else 1
     b = np.array([a * (p + m * c + alpha), sign * 2 * a * (m + p * c), a * (p + m * c - alpha)])
     d = np.array([p - m * c + alpha, -sign * 2 * (m - p * c), p - m * c - alpha])
-    return lfilter(b / d[0], d / d[0], audio, axis=-1).astype(np.float32)
+    return sosfilt(np.concatenate([b, d])[None] / d[0], audio, axis=-1).astype(np.float32)
 
 
 def tilt(audio: np.ndarray, gain_db: float) -> np.ndarray:
@@ -95,7 +95,9 @@ def pan(audio: np.ndarray, position: float) -> np.ndarray:
         audio: [L] -> [2, L]
     """
     angle = (position + 1) * np.pi / 4
-    return np.stack([audio * np.float32(np.cos(angle)), audio * np.float32(np.sin(angle))]) * np.float32(np.sqrt(2))
+    return np.stack([audio * np.float32(np.cos(angle)), audio * np.float32(np.sin(angle))]) * np.float32(
+        np.sqrt(2)
+    )
 
 
 def widen(audio: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,17 @@ from sepvae.data.synth import SAMPLE_RATE, OneShot
 from sepvae.errors import DataError
 
 LANES = ("kick", "snare", "clap", "hat", "open", "ride", "crash", "tom", "perc")
-LANE_LEVELS_DB = {"kick": 0, "snare": -2, "clap": -5, "hat": -14, "open": -13, "ride": -14, "crash": -9, "tom": -3, "perc": -10}
+LANE_LEVELS_DB = {
+    "kick": 0,
+    "snare": -2,
+    "clap": -5,
+    "hat": -14,
+    "open": -13,
+    "ride": -14,
+    "crash": -9,
+    "tom": -3,
+    "perc": -10,
+}
 LANE_FILES = {
     "kick": ("bd_*", "drum_bass_*", "drum_heavy_kick", "elec_hollow_kick", "elec_soft_kick"),
     "snare": ("sn_*", "drum_snare_*", "elec_*snare"),
@@ -50,6 +60,8 @@ GM_NOTES = {
     "perc": (54, 56, 60, 62, 64, 69, 70, 75, 76),
 }
 
+OTHER_GM_NOTES = {43: "tom", 50: "tom", 52: "crash", 53: "ride", 55: "crash"}
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -58,6 +70,11 @@ class Hit:
     time: float
     lane: str
     velocity: float
+
+
+def lane_of(key: int) -> str:
+    """The lane of a General MIDI drum key."""
+    return next((lane for lane, keys in GM_NOTES.items() if key in keys), OTHER_GM_NOTES.get(key, "perc"))
 
 
 class Samples:
@@ -128,7 +145,9 @@ def synth_hat(rng: np.random.Generator, ring: float) -> np.ndarray:
     envelope = decay(ring, ring)
     time = np.arange(envelope.size) / SAMPLE_RATE
     base = rng.uniform(300, 600)
-    metal = sum(np.sign(np.sin(2 * np.pi * base * factor * time)) for factor in (1, 1.34, 1.52, 1.79, 2.1, 2.7))
+    metal = sum(
+        np.sign(np.sin(2 * np.pi * base * factor * time)) for factor in (1, 1.34, 1.52, 1.79, 2.1, 2.7)
+    )
     mixed = rng.uniform(0.2, 1) * rng.standard_normal(envelope.size) + rng.uniform(0, 0.4) * metal
     return effects.high_pass(mixed, rng.uniform(5000, 9000), 4) * envelope
 
@@ -137,8 +156,12 @@ def synth_clap(rng: np.random.Generator) -> np.ndarray:
     """Some bursts of band-passed noise."""
     envelope = decay(rng.uniform(0.15, 0.4), 0.4)
     time = np.arange(envelope.size) / SAMPLE_RATE
-    bursts = sum(np.where(time >= t, np.exp(-(time - t) / 0.006), 0) for t in np.cumsum(rng.uniform(0.007, 0.013, 3)))
-    noise = effects.low_pass(effects.high_pass(rng.standard_normal(envelope.size), 700.0), rng.uniform(2000, 6000))
+    bursts = sum(
+        np.where(time >= t, np.exp(-(time - t) / 0.006), 0) for t in np.cumsum(rng.uniform(0.007, 0.013, 3))
+    )
+    noise = effects.low_pass(
+        effects.high_pass(rng.standard_normal(envelope.size), 700.0), rng.uniform(2000, 6000)
+    )
     return noise * (bursts + 0.4 * envelope)
 
 
@@ -274,8 +297,13 @@ def play_loop(loop: Loop, seconds: float, chop: float, rng: np.random.Generator)
     parts, total = [], 0
     while total < seconds * SAMPLE_RATE:
         if rng.random() < chop:
-            order = [int(rng.integers(len(slices))) if rng.random() < 0.4 else index for index in range(len(slices))]
-            audio = np.concatenate([np.r_["1", s[:, :-64], s[:, -64:] * fade] for s in (slices[i] for i in order)], axis=1)
+            order = [
+                int(rng.integers(len(slices))) if rng.random() < 0.4 else index
+                for index in range(len(slices))
+            ]
+            audio = np.concatenate(
+                [np.r_["1", s[:, :-64], s[:, -64:] * fade] for s in (slices[i] for i in order)], axis=1
+            )
         else:
             audio = loop.audio
         parts.append(audio)

@@ -7,16 +7,18 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import butter, sosfilt
 
-from sepvae.data.corpora import read_audio, read_info, read_stems, resample, scan, write_track
+from sepvae.data.corpora import read_audio, read_stems, resample, scan, write_track
+from sepvae.data.effects import high_pass
+from sepvae.data.kits import Samples
+from sepvae.data.producer import produce, produce_score
 from sepvae.data.render import (
     Score,
     active_window,
@@ -38,6 +40,7 @@ SAMPLE_RATE = 44100
 SPEECH_ACTIVE_DB = -20.0
 SPEECH_FILE_S = 300.0
 DEMO_PEAK = 0.9
+COMPOSED_S = (55.0, 80.0)
 DEMO_STEMS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
 ALBUM_SPLITS = {
     "train": ("hydrogen", "lithium", "potassium", "caesium", "francium"),
@@ -67,6 +70,12 @@ CORPORA = {
     "demo": Corpus(
         "demo", "one song as five instrument tracks", "CC0 1.0", "mdn/webaudio-examples, multi-track"
     ),
+    "composed": Corpus(
+        "", "songs written and played by sepvae.data.composer and sepvae.data.producer", "CC0 1.0", "sepvae"
+    ),
+    "sonic-pi": Corpus(
+        "sonic-pi", "drum hits and loops, bass one-shots", "CC0 1.0", "sonic-pi-net/sonic-pi, etc/samples"
+    ),
     "midi": Corpus(
         "midi/freedoom",
         "multi-channel MIDI, rendered to stems",
@@ -74,8 +83,12 @@ CORPORA = {
         "Contributors to the Freedoom project (freedoom/freedoom)",
     ),
     "fluidr3": Corpus("", "the SoundFont FluidR3_GM", "MIT", "Frank Wen (Debian package fluid-soundfont-gm)"),
-    "opl3": Corpus("", "the SoundFont OPL-3_FM_128M", "see the Debian package opl3-soundfont", "opl3-soundfont"),
-    "timgm6mb": Corpus("", "the SoundFont TimGM6mb", "GPL-2", "Tim Brechbill (Debian package timgm6mb-soundfont)"),
+    "opl3": Corpus(
+        "", "the SoundFont OPL-3_FM_128M", "see the Debian package opl3-soundfont", "opl3-soundfont"
+    ),
+    "timgm6mb": Corpus(
+        "", "the SoundFont TimGM6mb", "GPL-2", "Tim Brechbill (Debian package timgm6mb-soundfont)"
+    ),
     "speech": Corpus(
         "librispeech", "read speech", "CC BY 4.0", "LibriSpeech (OpenSLR 12), Panayotov et al. 2015"
     ),
@@ -120,7 +133,9 @@ def make_song(base: Path, song: str, folder: Path) -> None:
     tracks = {track.name: track for track in scan(base)}
     if song not in tracks:
         raise DataError(f"no song {song} in {base}")
-    write_track(folder, read_stems(tracks[song], SAMPLE_RATE), SAMPLE_RATE, {"solo": False, "corpora": ["album"]})
+    write_track(
+        folder, read_stems(tracks[song], SAMPLE_RATE), SAMPLE_RATE, {"solo": False, "corpora": ["album"]}
+    )
 
 
 def demo_items(root: Path) -> list[Item]:
@@ -191,39 +206,52 @@ def active_rms_db(audio: np.ndarray, block: int = 4410, range_db: float = 30.0) 
 
 @dataclass(frozen=True)
 class Rendering:
-    """How MIDI files become a set: the SoundFont, the longest excerpt, and whether the music is varied."""
+    """How MIDI files become a set.
+
+    Args:
+        split: the set.
+        soundfont: file name of the SoundFont.
+        corpus: its key in `CORPORA`.
+        length_s: the longest excerpt.
+        varied: whether instruments, key, tempo and excerpt are random.
+        produced: whether drums and bass are played by the producer's own instruments.
+    """
 
     split: str
     soundfont: str
     corpus: str
     length_s: float
-    varied: bool
+    varied: bool = False
+    produced: bool = False
 
 
-TRAIN_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, True)
+TRAIN_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, varied=True)
+PRODUCED_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, varied=True, produced=True)
 HELD_OUT_MIDI = {
-    "valid": (Rendering("valid-midi", "OPL-3_FM_128M.sf2", "opl3", 60.0, False),),
+    "valid": (Rendering("valid-midi", "OPL-3_FM_128M.sf2", "opl3", 60.0),),
     "test": (
-        Rendering("test-midi", "TimGM6mb.sf2", "timgm6mb", 60.0, False),
-        Rendering("test-midi-known", "FluidR3_GM.sf2", "fluidr3", 60.0, False),
+        Rendering("test-midi", "TimGM6mb.sf2", "timgm6mb", 60.0),
+        Rendering("test-midi-known", "FluidR3_GM.sf2", "fluidr3", 60.0),
     ),
 }
 HELD_OUT_COUNTS = {"test": 8, "valid": 4}
 MIX_RMS_DB = (-20.0, -16.0)
 MIX_PEAK = 0.95
-MIN_ONSETS, MIN_SECONDS = 24, 20.0
+MIN_ONSETS, MIN_SECONDS, SHORTEST_S = 24, 20.0, 5.0
 
 
 def split_midi(files: Iterable[Path], seed: int) -> dict[str, list[Path]]:
     """Split MIDI files into "train", "valid" and "test" without the same notes in two of them.
 
-    Files with the same notes count once. Only files of `MIN_SECONDS` in which each of drums, bass and
-    the rest has `MIN_ONSETS` notes or more can be held out, half of what there is at most; shorter ones train.
+    Files with the same notes count once, files under `SHORTEST_S` not at all. Only files of `MIN_SECONDS` in which
+    each of drums, bass and the rest has `MIN_ONSETS` notes or more can be held out, half of what there is at most.
     """
     unique: dict[str, Path] = {}
     scores: dict[str, Score] = {}
     for path in sorted(files):
         score = load_score(path)
+        if score.duration < SHORTEST_S:
+            continue
         if unique.setdefault(key := content_hash(score), path) is path:
             scores[key] = score
     full = [
@@ -251,17 +279,23 @@ def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variatio
         for rendering in renderings
     ]
     plans += [
-        (TRAIN_MIDI, path, f"midi-{path.stem}-{index:02d}")
+        (PRODUCED_MIDI if index % 2 else TRAIN_MIDI, path, f"midi-{path.stem}-{index:02d}")
         for index in range(variations)
         for path in splits["train"]
-        if load_score(path).duration >= 5
     ]
     return [
         Item(
             rendering.split,
             name,
-            ("midi", rendering.corpus),
-            partial(make_midi, path, rendering, partial(seed_of, seed, rendering.split, name), tuple(soundfonts)),
+            ("midi", rendering.corpus, *(("sonic-pi",) if rendering.produced else ())),
+            partial(
+                make_midi,
+                path,
+                rendering,
+                partial(seed_of, seed, rendering.split, name),
+                tuple(soundfonts),
+                root / CORPORA["sonic-pi"].folder,
+            ),
         )
         for rendering, path, name in plans
     ]
@@ -272,35 +306,64 @@ def make_midi(
     rendering: Rendering,
     rng_of: Callable[[], np.random.Generator],
     soundfonts: Sequence[str | Path],
+    samples: Path,
     folder: Path,
 ) -> None:
     """Render a file's stems, varied in instruments, key and tempo or as it is, and bring the mix to a usual level."""
-    score, rng, info, settings = load_score(path), rng_of(), {}, {}
+    score, rng = load_score(path), rng_of()
+    info: dict[str, object] = {}
+    settings: dict[str, float] = {}
     if rendering.varied:
         semitones, factor = int(rng.integers(-3, 5)), float(rng.uniform(1 / 1.15, 1 / 0.85))
         score = stretch(transpose(remap(score, rng), semitones), factor)
-        settings = {"synth.reverb.level": float(rng.uniform(0, 0.9)), "synth.reverb.room-size": float(rng.uniform(0, 0.5))}
+        settings = {
+            "synth.reverb.level": float(rng.uniform(0, 0.9)),
+            "synth.reverb.room-size": float(rng.uniform(0, 0.5)),
+        }
         info = {"semitones": semitones, "time_factor": factor}
     start, end = active_window(score, rendering.length_s, rng if rendering.varied else None)
     soundfont = find_soundfont(rendering.soundfont, soundfonts)
-    stems = render_stems(window(score, start, end), soundfont, settings)
-    stems = {source: high_pass(audio) for source, audio in stems.items()}
-    mix = sum(stems.values())
-    rms_db = rng.uniform(*MIX_RMS_DB) if rendering.varied else float(np.mean(MIX_RMS_DB))
-    gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
-    stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
-    info |= {"solo": False, "corpora": ["midi", rendering.corpus], "file": path.name, "start_s": start, "end_s": end}
+    score = window(score, start, end)
+    corpora = ["midi", rendering.corpus]
+    if rendering.produced:
+        stems, chosen = produce_score(score, rng, Samples(samples), soundfont)
+        info, corpora = info | chosen, [*corpora, "sonic-pi"]
+    else:
+        stems = {
+            source: high_pass(audio, 24.0)
+            for source, audio in render_stems(score, soundfont, settings).items()
+        }
+        mix = np.sum(list(stems.values()), axis=0)
+        rms_db = float(rng.uniform(*MIX_RMS_DB) if rendering.varied else np.mean(MIX_RMS_DB))
+        gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
+        stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
+    info |= {"solo": False, "corpora": corpora, "file": path.name, "start_s": start, "end_s": end}
     write_track(folder, stems, SAMPLE_RATE, info)
 
 
-def high_pass(audio: np.ndarray, cutoff_hz: float = 24.0) -> np.ndarray:
-    """Take away what lies below hearing: some SoundFonts play an offset.
+def composed_items(root: Path, seed: int, soundfonts: Sequence[str | Path], songs: int) -> list[Item]:
+    """Songs of the composer, for training."""
+    samples = root / CORPORA["sonic-pi"].folder
+    return [
+        Item(
+            "train",
+            name,
+            ("composed", "sonic-pi", TRAIN_MIDI.corpus),
+            partial(make_composed, samples, partial(seed_of, seed, name), tuple(soundfonts)),
+        )
+        for name in (f"composed-{index:04d}" for index in range(songs))
+    ]
 
-    Shape:
-        [C, L] -> [C, L]
-    """
-    sos = butter(2, cutoff_hz, "highpass", fs=SAMPLE_RATE, output="sos")
-    return sosfilt(sos, audio, axis=-1).astype(np.float32)
+
+def make_composed(
+    samples: Path, rng_of: Callable[[], np.random.Generator], soundfonts: Sequence[str | Path], folder: Path
+) -> None:
+    """Write and play one song."""
+    rng = rng_of()
+    soundfont = find_soundfont(TRAIN_MIDI.soundfont, soundfonts)
+    stems, chosen = produce(rng, Samples(samples), soundfont, float(rng.uniform(*COMPOSED_S)))
+    info = {"solo": False, "corpora": ["composed", "sonic-pi", TRAIN_MIDI.corpus], **chosen}
+    write_track(folder, stems, SAMPLE_RATE, info)
 
 
 def prepare(
@@ -313,6 +376,7 @@ def prepare(
     only: Sequence[str] | None = None,
     soundfonts: Sequence[str | Path] = (),
     variations: int = 1,
+    songs: int = 150,
 ) -> Path:
     """Build a dataset in the stems layout; what is already complete is kept.
 
@@ -335,9 +399,16 @@ def prepare(
         raise DataError(f"no such dataset: {name} (known: music)")
     if not root.is_dir():
         raise DataError(f"no such folder of raw material: {root}")
-    items = [*album_items(root), *demo_items(root), *speech_items(root, seed)]
-    items += midi_items(root, seed, soundfonts, variations)
-    items = [item for item in items if only is None or item.corpora[0] in only]
+    makers: dict[str, Callable[[], list[Item]]] = {
+        "album": lambda: album_items(root),
+        "demo": lambda: demo_items(root),
+        "speech": lambda: speech_items(root, seed),
+        "midi": lambda: midi_items(root, seed, soundfonts, variations),
+        "composed": lambda: composed_items(root, seed, soundfonts, songs),
+    }
+    if unknown := set(only or ()) - set(makers):
+        raise DataError(f"no such part of {name}: {', '.join(sorted(unknown))} (known: {', '.join(makers)})")
+    items = [item for part, make in makers.items() if only is None or part in only for item in make()]
     build(items, out, jobs=jobs)
     return write_manifest(items, out, seed=seed)
 
@@ -361,13 +432,36 @@ def build(items: Iterable[Item], out: Path, *, jobs: int = 1) -> None:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def write_manifest(items: Iterable[Item], out: Path, *, seed: int) -> Path:
-    """Write `manifest.json`: the licence and credit of each corpus, and each track's corpora and length."""
-    return Path()
+def write_manifest(items: Sequence[Item], out: Path, *, seed: int) -> Path:
+    """Write `manifest.json`: the licence and credit of each corpus, and the tracks of each split with their corpora.
 
-
-if __name__ == "__main__":
-    import sys
-
-    logging.basicConfig(level=logging.INFO)
-    prepare("music", sys.argv[1], sys.argv[2], jobs=2)
+    Tracks that an earlier run made stay listed while their folders are there.
+    """
+    path = out / "manifest.json"
+    splits: dict[str, dict[str, list[str]]] = {}
+    if path.is_file():
+        try:
+            splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        except (ValueError, KeyError) as error:
+            raise DataError(f"cannot read {path}: {error}") from error
+    for item in items:
+        splits.setdefault(item.split, {})[item.name] = list(item.corpora)
+    splits = {
+        split: {name: corpora for name, corpora in sorted(tracks.items()) if (out / split / name).is_dir()}
+        for split, tracks in sorted(splits.items())
+    }
+    used = {corpus for tracks in splits.values() for corpora in tracks.values() for corpus in corpora}
+    manifest = {
+        "dataset": "music",
+        "seed": seed,
+        "sample_rate": SAMPLE_RATE,
+        "corpora": {key: asdict(corpus) for key, corpus in CORPORA.items() if key in used},
+        "splits": splits,
+    }
+    with tempfile.NamedTemporaryFile(
+        "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(json.dumps(manifest, indent=1) + "\n")
+    os.replace(file.name, path)
+    path.chmod(0o644)
+    return path

@@ -114,7 +114,8 @@ def content_hash(score: Score) -> str:
 def window(score: Score, start: float, end: float) -> Score:
     """The part between two times in seconds, from time zero, with the programs and controllers in force there."""
     state: dict[tuple, mido.Message] = {}
-    inside, sounding = [], set()
+    inside: list[tuple[float, mido.Message]] = []
+    sounding: set[tuple[int, int]] = set()
     for now, message in score.events:
         is_note = message.type in ("note_on", "note_off")
         if now < start:
@@ -127,10 +128,12 @@ def window(score: Score, start: float, end: float) -> Score:
                 (sounding.add if is_onset(message) else sounding.discard)(key)
     before = [(0.0, message) for message in state.values()]
     after = [
-        (end - start, mido.Message("note_off", channel=channel, note=note)) for channel, note in sorted(sounding)
+        (end - start, mido.Message("note_off", channel=channel, note=note))
+        for channel, note in sorted(sounding)
     ]
     pedals = [
-        (end - start, mido.Message("control_change", channel=channel, control=64, value=0)) for channel in range(16)
+        (end - start, mido.Message("control_change", channel=channel, control=64, value=0))
+        for channel in range(16)
     ]
     return Score((*before, *inside, *after, *pedals))
 
@@ -222,7 +225,9 @@ def find_fluidsynth() -> str:
     return path
 
 
-def render(score: Score, soundfont: Path, duration: float, settings: Mapping[str, float] | None = None) -> np.ndarray:
+def render(
+    score: Score, soundfont: Path, duration: float, settings: Mapping[str, float] | None = None
+) -> np.ndarray:
     """Play a score with fluidsynth; without its chorus, which turns stereo into little but opposite channels.
 
     Args:
@@ -240,7 +245,13 @@ def render(score: Score, soundfont: Path, duration: float, settings: Mapping[str
     length = round(duration * SAMPLE_RATE)
     if not any(is_onset(message) for _, message in score.events):
         return np.zeros((2, length), np.float32)
-    options = {"synth.gain": 0.5, "synth.chorus.active": 0, "synth.dynamic-sample-loading": 1, "synth.polyphony": 256, **(settings or {})}
+    options = {
+        "synth.gain": 0.5,
+        "synth.chorus.active": 0,
+        "synth.dynamic-sample-loading": 1,
+        "synth.polyphony": 256,
+        **(settings or {}),
+    }
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     with tempfile.TemporaryDirectory() as folder:
         midi, wav = Path(folder) / "score.mid", Path(folder) / "out.wav"
@@ -284,8 +295,6 @@ def active_window(
     counts = np.array([[np.sum((v >= s) & (v < s + length)) for v in times.values()] for s in starts])
     share = counts / np.maximum(counts.max(axis=0), 1)  # window, stem: relative to each stem's busiest window
     score_of = share[:, counts.max(axis=0) > 0].min(axis=1)
-    if rng is None:
-        start = starts[int(np.argmax(score_of))]
-    else:
-        start = rng.choice(starts[score_of >= 0.5 * score_of.max()])
+    good = starts[score_of >= 0.5 * score_of.max()]
+    start = starts[int(np.argmax(score_of))] if rng is None else rng.choice(good)
     return float(start), float(start) + length

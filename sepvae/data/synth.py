@@ -100,7 +100,9 @@ def sweep_low_pass(audio: np.ndarray, octaves: np.ndarray, count: int = 5) -> np
         sos = butter(4, 2.0**centre, "lowpass", fs=SAMPLE_RATE, output="sos")
         part = sosfilt(sos, audio).astype(np.float32)
         if count > 1:
-            part *= np.maximum(0, 1 - np.abs(octaves - centre) * ((count - 1) / (high - low))).astype(np.float32)
+            part *= np.maximum(0, 1 - np.abs(octaves - centre) * ((count - 1) / (high - low))).astype(
+                np.float32
+            )
         out += part
     return out
 
@@ -117,7 +119,9 @@ class Envelope:
     def shape(self, duration: float, total: int) -> np.ndarray:
         """The envelope of a note held for some seconds, over `total` samples, faded to nothing at its end."""
         time = np.arange(total, dtype=np.float32) / SAMPLE_RATE
-        level = self.sustain + (1 - self.sustain) * np.exp(-np.maximum(time - self.attack_s, 0) / self.decay_s)
+        level = self.sustain + (1 - self.sustain) * np.exp(
+            -np.maximum(time - self.attack_s, 0) / self.decay_s
+        )
         level *= np.minimum(time / max(self.attack_s, 1e-4), 1)
         level *= np.exp(-np.maximum(time - duration, 0) * (5 / max(self.release_s, 1e-3)))
         fade = min(total, int(FADE_S * SAMPLE_RATE))
@@ -194,7 +198,9 @@ class Analog:
             pitch = pitch + self.drop[0] * np.exp(-since / self.drop[1])
         if self.vibrato[1]:
             time = np.arange(length) / SAMPLE_RATE
-            pitch = pitch + self.vibrato[1] * np.sin(2 * np.pi * self.vibrato[0] * time) * np.minimum(since / 0.4, 1)
+            pitch = pitch + self.vibrato[1] * np.sin(2 * np.pi * self.vibrato[0] * time) * np.minimum(
+                since / 0.4, 1
+            )
         step = hertz(pitch) / SAMPLE_RATE
         out = np.zeros(length, np.float32)
         for index, wave in enumerate(self.waves):
@@ -202,7 +208,9 @@ class Analog:
             cycles = np.cumsum(own) + 0.37 * index
             out += np.float32(wave.level) * oscillate(wave.kind, cycles, own.astype(np.float32), wave.width)
         if self.cutoff_octaves < 12:
-            cutoff = np.log2(hertz(key)) + self.cutoff_octaves + self.sweep_octaves * np.exp(-since / self.sweep_s)
+            cutoff = (
+                np.log2(hertz(key)) + self.cutoff_octaves + self.sweep_octaves * np.exp(-since / self.sweep_s)
+            )
             out = sweep_low_pass(out, cutoff)
         return out * level
 
@@ -254,7 +262,7 @@ class Organ:
     def _tone(self, pitch: float, duration: float) -> np.ndarray:
         total = round((duration + self.amplitude.release_s) * SAMPLE_RATE)
         angle = 2 * np.pi * hertz(pitch) * np.arange(total) / SAMPLE_RATE
-        tone = sum(level * np.sin(multiple * angle) for multiple, level in self.drawbars)
+        tone = np.sum([level * np.sin(multiple * angle) for multiple, level in self.drawbars], axis=0)
         return tone.astype(np.float32) * self.amplitude.shape(duration, total)
 
 
