@@ -50,7 +50,8 @@ def find_jobs(inputs: Sequence[str | os.PathLike[str]], out_dir: str | os.PathLi
     """
     found: dict[Path, tuple[Path, str]] = {}
     for entry in map(Path, inputs):
-        for path, track in _in_folder(entry, Path(out_dir)) if entry.is_dir() else [(entry, entry.stem)]:
+        is_folder = os.path.isdir(entry)
+        for path, track in _in_folder(entry, Path(out_dir)) if is_folder else [(entry, entry.stem)]:
             found.setdefault(path.resolve(), (path, track))
     wanted = {track.casefold() for _, track in found.values()}
     owner: dict[str, Path] = {}

@@ -21,6 +21,7 @@ from sepvae.resample import Resampler
 
 TEMPLATE = "{track}/{stem}.{ext}"
 _FIELDS = {"track", "stem", "ext"}
+_MAX_NAME_BYTES = 255
 
 
 def output_paths(
@@ -57,6 +58,8 @@ def output_paths(
         outside = relative.is_absolute() or ".." in relative.parts or not relative.parts
         if outside or not path.resolve().is_relative_to(root.resolve()):  # a link may lead out
             raise OutputError(f"{path}: lies outside the output folder {root}")
+        if max(len(os.fsencode(part)) for part in relative.parts) > _MAX_NAME_BYTES:
+            raise OutputError(f"{path}: longer than the {_MAX_NAME_BYTES} bytes that a file name can have")
         paths[stem] = path
     return paths
 
@@ -181,8 +184,8 @@ class StemFiles:
             list(pool.map(AudioWriter.write, self._writers, stems))
 
     def _make_folder(self, folder: Path) -> None:
-        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         try:
+            missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
             for path in reversed(missing):
                 path.mkdir(exist_ok=True)
                 self._cleanup.callback(_remove_if_empty, path)

@@ -301,11 +301,11 @@ def _all_there(source: Path, paths: dict[str, Path], existing: str) -> bool:
     if existing not in EXISTING:
         raise OutputError(f"existing must be one of {', '.join(EXISTING)}, found {existing!r}")
     for path in paths.values():
-        if path.exists() and source.exists() and path.samefile(source):
+        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
             raise OutputError(f"{path}: this output would overwrite its input")
-    there = [path for path in paths.values() if path.exists()]
+    there = [path for path in paths.values() if os.path.exists(path)]
     if there and existing == "fail":
-        raise OutputError(f"{there[0]}: exists already (choose overwrite or skip for existing outputs)")
+        raise OutputError(f"{there[0]}: exists already (the option existing allows overwrite or skip)")
     return existing == "skip" and len(there) == len(paths)
 
 

@@ -118,13 +118,17 @@ def test_existing_results_stop_skip_or_give_way(folder: Path, model: str, noise:
         (["-m", "no such model"], "no model"),
         (["-o", "song.wav/out"], "output folder"),
         (["-o", "song.wav"], "cannot be"),
+        (["--report", "no/report.json"], "report"),
+        (["song-2.wav", "--template", "{stem}.{ext}"], "needs {track}"),
+        (["-o", "x" * 300], "output folder"),
+        (["x" * 300, "--existing", "skip"], "255 bytes"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
     folder: Path, model: str, noise: np.ndarray, arguments: list[str], message: str
 ) -> None:
     soundfile.write("song.wav", noise.T, RATE)
-    result = separate(model, "-q", "song.wav", *arguments)
+    result = separate(model, "-q", *([] if "x" * 300 in arguments[:1] else ["song.wav"]), *arguments)
     assert result.exit_code == 1
     assert message in result.stderr
     assert result.stderr.startswith("error: ")

@@ -161,6 +161,12 @@ def test_a_track_cannot_leave_the_folder_either(tmp_path: Path) -> None:
             output_paths(tmp_path, TEMPLATE, track, STEMS, "wav")
 
 
+def test_a_name_that_no_file_system_takes_is_refused_before_the_work(tmp_path: Path) -> None:
+    output_paths(tmp_path, TEMPLATE, "ä" * 127, STEMS, "wav")
+    with pytest.raises(OutputError, match="255 bytes"):
+        output_paths(tmp_path, TEMPLATE, "ä" * 128, STEMS, "wav")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
 def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()

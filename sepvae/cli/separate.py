@@ -1,11 +1,10 @@
-"""The command line; heavy imports are inside the commands, so that `sepvae --help` answers at once."""
+"""`sepvae separate`: files and folders in, one file per source out."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,55 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepvae.errors import SepvaeError
+from sepvae.errors import OutputError, SepvaeError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sepvae.batch import Job
-    from sepvae.separator import SeparatedFile
-
-_TRAIN_EXTRA = {
-    "hydra",
-    "librosa",
-    "lightning",
-    "matplotlib",
-    "mido",
-    "museval",
-    "omegaconf",
-    "scipy",
-    "tensorboard",
-    "torchaudio",
-    "torchmetrics",
-}
+    from sepvae.separator import SeparatedFile, Separator
 
 
-class _Group(click.Group):
-    """Turns an expected error into one line on stderr and exit code 1, an interrupt into exit code 130."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SepvaeError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(1)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _TRAIN_EXTRA:
-                raise
-            click.echo(f"error: {error.name} is not installed: pip install 'sepvae[train]'", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("interrupted; what was finished is kept", err=True)
-            ctx.exit(130)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="sepvae")
-def cli() -> None:
-    """Separate music and speech into sources with one variational autoencoder per source."""
-
-
-@cli.command()
+@click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -152,12 +112,12 @@ def separate(
     choose_encoding(format, subtype, depth="PCM_24", channels=1)
     output_paths(out, template, "track", ["stem"], format)
     if report is not None and not (report.parent.is_dir() and os.access(report.parent, os.W_OK)):
-        raise click.BadParameter(
-            f"{report.parent} is no folder that can be written to", param_hint="--report"
-        )
+        raise OutputError(f"{report}: the report cannot be written, {report.parent} is no folder to write to")
     jobs = find_jobs(inputs, out)
     if not jobs:
         raise SepvaeError(f"no audio files in {', '.join(map(str, inputs))}")
+    if len(jobs) > 1 and "{track}" not in template:
+        raise OutputError(f"template {template!r}: needs {{track}} to tell {len(jobs)} inputs apart")
     with contextlib.nullcontext() if verbose else _quiet_libraries():
         console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False)
         separator = Separator.from_pretrained(
@@ -204,7 +164,7 @@ def separate(
 
 
 def _separate_one(
-    separator: Any, job: Job, console: Console, out: Path, **options: Any
+    separator: Separator, job: Job, console: Console, out: Path, **options: Any
 ) -> SeparatedFile | SepvaeError:
     """Separate one file with a progress bar; tell the paths on stdout and everything else on stderr."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -240,7 +200,7 @@ def _separate_one(
     return result
 
 
-def _summary(result: SeparatedFile, separator: Any) -> str:
+def _summary(result: SeparatedFile, separator: Separator) -> str:
     if result.skipped:
         return "skipped, its outputs exist already"
     duration_s = result.frames / result.sample_rate
@@ -270,165 +230,3 @@ def _quiet_libraries() -> Iterator[None]:
         finally:
             sys.stderr = original
             os.dup2(copy.fileno(), descriptor)
-
-
-@cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--print", "print_only", is_flag=True, help="Print the composed recipe and stop.")
-def train(recipe: str, overrides: tuple[str, ...], print_only: bool) -> None:
-    """Train the RECIPE of this name or path."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from sepvae.training.run import train as run
-
-    result = run(recipe, overrides, print_only=print_only)
-    if not print_only:
-        click.echo(os.fsencode(result))
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for report.json and the pictures.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--gates", is_flag=True, help="Also measure the gates of the design.")
-@click.option("--mask-net", metavar="MODEL", help="The peer with masks instead of latents.")
-@click.option("--frozen", metavar="MODEL", help="The model before its decoders were trained on.")
-@click.option(
-    "--static-eq-from",
-    metavar="DATASET",
-    type=click.Path(path_type=Path),
-    help="Training set of the static EQ.",
-)
-@click.option("--no-museval", is_flag=True, help="Leave out the BSSEval v4 scores.")
-@click.option("--max-seconds", type=float, help="Take no more than this much of each song.")
-def evaluate(
-    model: str,
-    dataset: Path,
-    out: Path | None,
-    device: str,
-    gates: bool,
-    mask_net: str | None,
-    frozen: str | None,
-    static_eq_from: Path | None,
-    no_museval: bool,
-    max_seconds: float | None,
-) -> None:
-    """Score MODEL on DATASET, a folder in the stems layout."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from sepvae.evaluation.report import evaluate as run
-
-    run(
-        model,
-        dataset,
-        out=out,
-        device=device,
-        gates=gates,
-        mask_net=mask_net,
-        frozen=frozen,
-        static_eq_from=static_eq_from,
-        museval=not no_museval,
-        max_seconds=max_seconds,
-    )
-
-
-@cli.group(invoke_without_command=True)
-@click.pass_context
-def models(ctx: click.Context) -> None:
-    """List the bundled models, or show one."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_models)
-
-
-@models.command("list")
-def list_models() -> None:
-    """Print a table of the bundled models."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from sepvae import pretrained
-
-    table = Table("name", "sources", "rate", "parameters", "size", "SI-SDRi", "data", "licence")
-    for row in map(pretrained.model_row, pretrained.available()):
-        scores = "\n".join(f"{name} {score:.1f} dB" for name, score in row.scores.items())
-        table.add_row(
-            row.name,
-            ", ".join(row.sources),
-            f"{row.sample_rate} Hz",
-            f"{row.parameters / 1e6:.1f} M",
-            f"{row.size_bytes / 1e6:.1f} MB",
-            scores,
-            ", ".join(row.data),
-            row.licence,
-        )
-    Console().print(table)
-
-
-@models.command("show")
-@click.argument("name")
-def show_model(name: str) -> None:
-    """Print the card of the model NAME, or of a checkpoint folder."""
-    import json
-
-    from sepvae.card import read_card
-    from sepvae.pretrained import find
-
-    click.echo(json.dumps(read_card(find(name)), indent=2, ensure_ascii=False))
-
-
-@cli.group()
-def data() -> None:
-    """Build datasets."""
-
-
-@data.command()
-@click.argument("name")
-@click.option(
-    "--root",
-    required=True,
-    type=click.Path(path_type=Path),
-    envvar="SEPVAE_DATA",
-    help="Folder of the raw material.",
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the sets.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
-@click.option("--only", multiple=True, metavar="CORPUS", help="Take this corpus only; can be repeated.")
-@click.option(
-    "--soundfont",
-    "soundfonts",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="SoundFont to render with; can be repeated.",
-)
-@click.option(
-    "--variations",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Renderings of each MIDI song.",
-)
-def prepare(
-    name: str,
-    root: Path,
-    out: Path,
-    seed: int,
-    jobs: int,
-    only: tuple[str, ...],
-    soundfonts: tuple[Path, ...],
-    variations: int,
-) -> None:
-    """Build the dataset NAME in the layout that the recipes read, or finish one that was interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from sepvae.data.prepare import prepare as run
-
-    manifest = run(
-        name, root, out, seed=seed, jobs=jobs, only=only or None, soundfonts=soundfonts, variations=variations
-    )
-    click.echo(os.fsencode(manifest))
-
-
-def main() -> None:
-    """Entry point of the command `sepvae`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so no half files stay
-    cli()
