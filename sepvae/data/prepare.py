@@ -2,368 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-from sepvae.data.corpora import read_audio, read_stems, resample, scan, write_track
-from sepvae.data.effects import high_pass
-from sepvae.data.kits import Samples
-from sepvae.data.producer import produce, produce_score
-from sepvae.data.render import (
-    Score,
-    active_window,
-    content_hash,
-    find_soundfont,
-    load_score,
-    onsets,
-    remap,
-    render_stems,
-    stretch,
-    transpose,
-    window,
+from sepvae.data.music import (
+    CORPORA,
+    SAMPLE_RATE,
+    TRAIN_MIDI,
+    Item,
+    album_items,
+    composed_items,
+    demo_items,
+    midi_items,
+    speech_items,
 )
-from sepvae.errors import DataError
+from sepvae.data.render import SOUNDFONTS, find_fluidsynth, find_soundfont
+from sepvae.errors import DataError, OutputError
 
+MANIFEST_NAME = "manifest.json"
 log = logging.getLogger(__name__)
-
-SAMPLE_RATE = 44100
-SPEECH_ACTIVE_DB = -20.0
-SPEECH_FILE_S = 300.0
-DEMO_PEAK = 0.9
-COMPOSED_S = (55.0, 80.0)
-DEMO_STEMS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
-ALBUM_SPLITS = {
-    "train": ("hydrogen", "lithium", "potassium", "caesium", "francium"),
-    "valid": ("sodium",),
-    "test-album": ("rubidium",),
-}
-SPEAKERS = ("4088", "5652", "4406")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A row of raw material: where it lies under the raw root, its licence and whom to name."""
-
-    folder: str
-    title: str
-    licence: str
-    credit: str
-
-
-CORPORA = {
-    "album": Corpus(
-        "everything-is-free",
-        "the album Everything is Free, seven multitrack songs summed into stems",
-        "CC0 1.0",
-        "ichbinsoftware (ichbinsoftware/everythingisfree, ichbinsoftware/everythingisremixed)",
-    ),
-    "demo": Corpus(
-        "demo", "one song as five instrument tracks", "CC0 1.0", "mdn/webaudio-examples, multi-track"
-    ),
-    "composed": Corpus(
-        "", "songs written and played by sepvae.data.composer and sepvae.data.producer", "CC0 1.0", "sepvae"
-    ),
-    "sonic-pi": Corpus(
-        "sonic-pi", "drum hits and loops, bass one-shots", "CC0 1.0", "sonic-pi-net/sonic-pi, etc/samples"
-    ),
-    "midi": Corpus(
-        "midi/freedoom",
-        "multi-channel MIDI, rendered to stems",
-        "BSD-3-Clause",
-        "Contributors to the Freedoom project (freedoom/freedoom)",
-    ),
-    "fluidr3": Corpus("", "the SoundFont FluidR3_GM", "MIT", "Frank Wen (Debian package fluid-soundfont-gm)"),
-    "opl3": Corpus(
-        "", "the SoundFont OPL-3_FM_128M", "see the Debian package opl3-soundfont", "opl3-soundfont"
-    ),
-    "timgm6mb": Corpus(
-        "", "the SoundFont TimGM6mb", "GPL-2", "Tim Brechbill (Debian package timgm6mb-soundfont)"
-    ),
-    "speech": Corpus(
-        "librispeech", "read speech", "CC BY 4.0", "LibriSpeech (OpenSLR 12), Panayotov et al. 2015"
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Item:
-    """One track folder to be made.
-
-    Args:
-        split: the set that it belongs to, a folder under the output root.
-        name: the track folder's name.
-        corpora: keys of `CORPORA` that it is derived from.
-        make: writes the folder it is given.
-    """
-
-    split: str
-    name: str
-    corpora: tuple[str, ...]
-    make: Callable[[Path], object]
-
-
-def seed_of(seed: int, *words: str) -> np.random.Generator:
-    """A generator that depends on the seed and on what is made, not on the order in which it is made."""
-    digest = hashlib.sha256("/".join(words).encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
-
-
-def album_items(root: Path) -> list[Item]:
-    """The album's songs, split by song."""
-    base = root / CORPORA["album"].folder
-    return [
-        Item(split, song, ("album",), partial(make_song, base, song))
-        for split, songs in ALBUM_SPLITS.items()
-        for song in songs
-    ]
-
-
-def make_song(base: Path, song: str, folder: Path) -> None:
-    """Resample one song's stems and write them as they are, or under one common gain if they would clip."""
-    tracks = {track.name: track for track in scan(base)}
-    if song not in tracks:
-        raise DataError(f"no song {song} in {base}")
-    write_track(
-        folder, read_stems(tracks[song], SAMPLE_RATE), SAMPLE_RATE, {"solo": False, "corpora": ["album"]}
-    )
-
-
-def demo_items(root: Path) -> list[Item]:
-    """The demo song as a test set of its own."""
-    return [Item("test-demo", "demo-song", ("demo",), partial(make_demo, root / CORPORA["demo"].folder))]
-
-
-def make_demo(base: Path, folder: Path) -> None:
-    """Sum the demo song's instrument tracks into stems whose mixture peaks at `DEMO_PEAK`."""
-    parts = {
-        name: resample(*read_audio(base / f"{name}.mp3"), SAMPLE_RATE)
-        for names in DEMO_STEMS.values()
-        for name in names
-    }
-    length = max(audio.shape[1] for audio in parts.values())
-    padded = {name: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for name, audio in parts.items()}
-    stems = {source: np.sum([padded[name] for name in names], axis=0) for source, names in DEMO_STEMS.items()}
-    scale = DEMO_PEAK / np.abs(sum(stems.values())).max()
-    stems = {source: audio * scale for source, audio in stems.items()}
-    write_track(folder, stems, SAMPLE_RATE, {"solo": False, "corpora": ["demo"], "scale": float(scale)})
-
-
-def speech_items(root: Path, seed: int) -> list[Item]:
-    """Each training speaker's utterances as a few long solo tracks of the vocals."""
-    items = []
-    for speaker in SPEAKERS:
-        files = sorted((root / CORPORA["speech"].folder / speaker).glob("*.opus"))
-        for index, part in enumerate(_parts_of_equal_bytes(files, 5)):
-            name = f"speech-{speaker}-{index:02d}"
-            rng = partial(seed_of, seed, name)
-            items.append(Item("train", name, ("speech",), partial(make_speech, part, rng)))
-    return items
-
-
-def _parts_of_equal_bytes(files: Sequence[Path], count: int) -> list[list[Path]]:
-    parts: list[list[Path]] = [[] for _ in range(count)]
-    total, done = sum(path.stat().st_size for path in files), 0
-    for path in files:
-        parts[min(count - 1, done * count // max(total, 1))].append(path)
-        done += path.stat().st_size
-    return [part for part in parts if part]
-
-
-def make_speech(files: Sequence[Path], rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
-    """Join utterances with short pauses, each brought near `SPEECH_ACTIVE_DB` while it is active."""
-    rng = rng_of()
-    pieces = []
-    for path in files:
-        audio = resample(*read_audio(path), SAMPLE_RATE)
-        gain_db = SPEECH_ACTIVE_DB + rng.normal(0, 2) - active_rms_db(audio)
-        pieces.append(audio * np.float32(10 ** (gain_db / 20)))
-        pieces.append(np.zeros((2, int(rng.uniform(0.2, 1.0) * SAMPLE_RATE)), np.float32))
-    stems = {"vocals": np.concatenate(pieces, axis=1)}
-    write_track(folder, stems, SAMPLE_RATE, {"solo": True, "corpora": ["speech"]})
-
-
-def active_rms_db(audio: np.ndarray, block: int = 4410, range_db: float = 30.0) -> float:
-    """RMS in dB over the blocks that are at most `range_db` below the loudest one; -inf for silence.
-
-    Shape:
-        audio: [C, L]
-    """
-    count = max(1, audio.shape[1] // block)
-    power = np.array([np.mean(part**2) for part in np.array_split(audio.mean(0), count)])
-    active = power[power >= power.max() * 10 ** (-range_db / 10)]
-    return float(10 * np.log10(active.mean())) if active.mean() > 0 else -np.inf
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """How MIDI files become a set.
-
-    Args:
-        split: the set.
-        soundfont: file name of the SoundFont.
-        corpus: its key in `CORPORA`.
-        length_s: the longest excerpt.
-        varied: whether instruments, key, tempo and excerpt are random.
-        produced: whether drums and bass are played by the producer's own instruments.
-    """
-
-    split: str
-    soundfont: str
-    corpus: str
-    length_s: float
-    varied: bool = False
-    produced: bool = False
-
-
-TRAIN_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, varied=True)
-PRODUCED_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, varied=True, produced=True)
-HELD_OUT_MIDI = {
-    "valid": (Rendering("valid-midi", "OPL-3_FM_128M.sf2", "opl3", 60.0),),
-    "test": (
-        Rendering("test-midi", "TimGM6mb.sf2", "timgm6mb", 60.0),
-        Rendering("test-midi-known", "FluidR3_GM.sf2", "fluidr3", 60.0),
-    ),
-}
-HELD_OUT_COUNTS = {"test": 8, "valid": 4}
-MIX_RMS_DB = (-20.0, -16.0)
-MIX_PEAK = 0.95
-MIN_ONSETS, MIN_SECONDS, SHORTEST_S = 24, 20.0, 5.0
-
-
-def split_midi(files: Iterable[Path], seed: int) -> dict[str, list[Path]]:
-    """Split MIDI files into "train", "valid" and "test" without the same notes in two of them.
-
-    Files with the same notes count once, files under `SHORTEST_S` not at all. Only files of `MIN_SECONDS` in which
-    each of drums, bass and the rest has `MIN_ONSETS` notes or more can be held out, half of what there is at most.
-    """
-    unique: dict[str, Path] = {}
-    scores: dict[str, Score] = {}
-    for path in sorted(files):
-        score = load_score(path)
-        if score.duration < SHORTEST_S:
-            continue
-        if unique.setdefault(key := content_hash(score), path) is path:
-            scores[key] = score
-    full = [
-        unique[key]
-        for key, score in scores.items()
-        if score.duration >= MIN_SECONDS and all(len(v) >= MIN_ONSETS for v in onsets(score).values())
-    ]
-    seed_of(seed, "split").shuffle(full)
-    splits: dict[str, list[Path]] = {}
-    for split, count in HELD_OUT_COUNTS.items():
-        count = min(count, len(full) // 2)
-        splits[split], full = sorted(full[:count]), full[count:]
-    held_out = {path for paths in splits.values() for path in paths}
-    splits["train"] = [path for path in unique.values() if path not in held_out]
-    return splits
-
-
-def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variations: int) -> list[Item]:
-    """The MIDI files of each split, rendered; the training files in several variations."""
-    splits = split_midi((root / CORPORA["midi"].folder).glob("*.mid"), seed)
-    plans = [
-        (rendering, path, path.stem)
-        for split, renderings in HELD_OUT_MIDI.items()
-        for path in splits[split]
-        for rendering in renderings
-    ]
-    plans += [
-        (PRODUCED_MIDI if index % 2 else TRAIN_MIDI, path, f"midi-{path.stem}-{index:02d}")
-        for index in range(variations)
-        for path in splits["train"]
-    ]
-    return [
-        Item(
-            rendering.split,
-            name,
-            ("midi", rendering.corpus, *(("sonic-pi",) if rendering.produced else ())),
-            partial(
-                make_midi,
-                path,
-                rendering,
-                partial(seed_of, seed, rendering.split, name),
-                tuple(soundfonts),
-                root / CORPORA["sonic-pi"].folder,
-            ),
-        )
-        for rendering, path, name in plans
-    ]
-
-
-def make_midi(
-    path: Path,
-    rendering: Rendering,
-    rng_of: Callable[[], np.random.Generator],
-    soundfonts: Sequence[str | Path],
-    samples: Path,
-    folder: Path,
-) -> None:
-    """Render a file's stems, varied in instruments, key and tempo or as it is, and bring the mix to a usual level."""
-    score, rng = load_score(path), rng_of()
-    info: dict[str, object] = {}
-    settings: dict[str, float] = {}
-    if rendering.varied:
-        semitones, factor = int(rng.integers(-3, 5)), float(rng.uniform(1 / 1.15, 1 / 0.85))
-        score = stretch(transpose(remap(score, rng), semitones), factor)
-        settings = {
-            "synth.reverb.level": float(rng.uniform(0, 0.9)),
-            "synth.reverb.room-size": float(rng.uniform(0, 0.5)),
-        }
-        info = {"semitones": semitones, "time_factor": factor}
-    start, end = active_window(score, rendering.length_s, rng if rendering.varied else None)
-    soundfont = find_soundfont(rendering.soundfont, soundfonts)
-    score = window(score, start, end)
-    corpora = ["midi", rendering.corpus]
-    if rendering.produced:
-        stems, chosen = produce_score(score, rng, Samples(samples), soundfont)
-        info, corpora = info | chosen, [*corpora, "sonic-pi"]
-    else:
-        stems = {
-            source: high_pass(audio, 24.0)
-            for source, audio in render_stems(score, soundfont, settings).items()
-        }
-        mix = np.sum(list(stems.values()), axis=0)
-        rms_db = float(rng.uniform(*MIX_RMS_DB) if rendering.varied else np.mean(MIX_RMS_DB))
-        gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
-        stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
-    info |= {"solo": False, "corpora": corpora, "file": path.name, "start_s": start, "end_s": end}
-    write_track(folder, stems, SAMPLE_RATE, info)
-
-
-def composed_items(root: Path, seed: int, soundfonts: Sequence[str | Path], songs: int) -> list[Item]:
-    """Songs of the composer, for training."""
-    samples = root / CORPORA["sonic-pi"].folder
-    return [
-        Item(
-            "train",
-            name,
-            ("composed", "sonic-pi", TRAIN_MIDI.corpus),
-            partial(make_composed, samples, partial(seed_of, seed, name), tuple(soundfonts)),
-        )
-        for name in (f"composed-{index:04d}" for index in range(songs))
-    ]
-
-
-def make_composed(
-    samples: Path, rng_of: Callable[[], np.random.Generator], soundfonts: Sequence[str | Path], folder: Path
-) -> None:
-    """Write and play one song."""
-    rng = rng_of()
-    soundfont = find_soundfont(TRAIN_MIDI.soundfont, soundfonts)
-    stems, chosen = produce(rng, Samples(samples), soundfont, float(rng.uniform(*COMPOSED_S)))
-    info = {"solo": False, "corpora": ["composed", "sonic-pi", TRAIN_MIDI.corpus], **chosen}
-    write_track(folder, stems, SAMPLE_RATE, info)
 
 
 def prepare(
@@ -386,13 +50,17 @@ def prepare(
         out: folder of the sets, one sub-folder per split.
         seed: decides every random choice.
         jobs: processes, > 0.
-        only: corpora to take; None takes all.
+        only: parts to make, of album, demo, speech, midi and composed; None makes all.
+        soundfonts: folders to look for SoundFonts in, before the usual places.
+        variations: versions of each training MIDI file, > 0; every second one is played by instruments of our own.
+        songs: how many songs to compose, >= 0.
 
     Returns:
         The path of `manifest.json`.
 
     Raises:
-        DataError: an unknown name, missing material or a missing tool.
+        DataError: an unknown name, missing material, a missing tool, or a folder that was made with another seed.
+        OutputError: the output folder cannot be written.
     """
     root, out = Path(root), Path(out)
     if name != "music":
@@ -408,22 +76,41 @@ def prepare(
     }
     if unknown := set(only or ()) - set(makers):
         raise DataError(f"no such part of {name}: {', '.join(sorted(unknown))} (known: {', '.join(makers)})")
-    items = [item for part, make in makers.items() if only is None or part in only for item in make()]
+    parts = [part for part in makers if only is None or part in only]
+    if {"midi", "composed"} & set(parts):
+        find_fluidsynth()
+        for soundfont in SOUNDFONTS if "midi" in parts else (TRAIN_MIDI.soundfont,):
+            find_soundfont(soundfont, soundfonts)
+    known = read_manifest(out)
+    if known.get("seed", seed) != seed:
+        raise DataError(f"{out} was made with seed {known['seed']}, not {seed}")
+    items = [item for part in parts for item in makers[part]()]
     build(items, out, jobs=jobs)
     return write_manifest(items, out, seed=seed)
 
 
+def make(item: Item, out: Path) -> None:
+    """Make one track, and take away what an interrupted run left of it."""
+    for draft in (out / item.split).glob(f".{item.name}.*"):
+        shutil.rmtree(draft, ignore_errors=True)
+    item.make(out / item.split / item.name)
+
+
 def build(items: Iterable[Item], out: Path, *, jobs: int = 1) -> None:
     """Make the items whose folder is not there yet."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error}") from error
     missing = [item for item in items if not (out / item.split / item.name).is_dir()]
     log.info("%d tracks to make under %s", len(missing), out)
     if jobs <= 1:
         for index, item in enumerate(missing, 1):
-            item.make(out / item.split / item.name)
+            make(item, out)
             log.info("%d/%d %s/%s", index, len(missing), item.split, item.name)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        futures = {pool.submit(item.make, out / item.split / item.name): item for item in missing}
+        futures = {pool.submit(make, item, out): item for item in missing}
         try:
             for index, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -432,18 +119,27 @@ def build(items: Iterable[Item], out: Path, *, jobs: int = 1) -> None:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def read_manifest(out: Path) -> dict:
+    """What `manifest.json` says, or nothing if it is not there yet.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    path = out / MANIFEST_NAME
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
 def write_manifest(items: Sequence[Item], out: Path, *, seed: int) -> Path:
     """Write `manifest.json`: the licence and credit of each corpus, and the tracks of each split with their corpora.
 
     Tracks that an earlier run made stay listed while their folders are there.
     """
-    path = out / "manifest.json"
-    splits: dict[str, dict[str, list[str]]] = {}
-    if path.is_file():
-        try:
-            splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
-        except (ValueError, KeyError) as error:
-            raise DataError(f"cannot read {path}: {error}") from error
+    splits: dict[str, dict[str, list[str]]] = read_manifest(out).get("splits", {})
     for item in items:
         splits.setdefault(item.split, {})[item.name] = list(item.corpora)
     splits = {
@@ -462,6 +158,7 @@ def write_manifest(items: Sequence[Item], out: Path, *, seed: int) -> Path:
         "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
     ) as file:
         file.write(json.dumps(manifest, indent=1) + "\n")
+    path = out / MANIFEST_NAME
     os.replace(file.name, path)
     path.chmod(0o644)
     return path

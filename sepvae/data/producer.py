@@ -9,9 +9,10 @@ import mido
 import numpy as np
 
 from sepvae.data import effects
-from sepvae.data.composer import GENRES, Part, Song, compose
+from sepvae.data.composer import Part, Song, compose
 from sepvae.data.kits import GM_NOTES, Hit, Samples, lane_of, make_kit, make_loop, play_loop, sequence
 from sepvae.data.render import DRUM_CHANNEL, DRUM_KITS, TAIL_S, Score, is_onset, render, split_score
+from sepvae.data.styles import GENRES
 from sepvae.data.synth import FM, SAMPLE_RATE, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
 
 SYNTHETIC_BASSES = ("saw", "square", "triangle", "sub", "808", "reese", "fm", "pluck", "drive", "shot")
@@ -156,6 +157,7 @@ def make_bass(
         audio = effects.pan(bass_instrument(kind, samples, rng).play(notes, length), 0.0)
     if kind == "pluck":
         audio = effects.low_pass(audio, rng.uniform(300, 1500))
+        audio = effects.shelf(audio, 140.0, rng.uniform(6, 14), high=False)
     if kind == "drive":
         audio = effects.low_pass(effects.saturate(audio, rng.uniform(8, 20)), rng.uniform(2500, 6000))
     elif rng.random() < 0.5:
