@@ -1,0 +1,319 @@
+"""Scores of a model on a dataset, with floor, ceiling and gates beside them: tables, JSON and pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track as progress
+
+from sepvae.data import corpora
+from sepvae.data.excerpts import Excerpt, excerpts
+from sepvae.errors import DataError, OutputError
+from sepvae.evaluation import bss_eval, tables
+from sepvae.evaluation.baselines import StaticEQ
+from sepvae.evaluation.bss_eval import TrackBSS
+from sepvae.evaluation.gates import SoloTable, gate_methods, reference_methods, verdicts
+from sepvae.evaluation.oracles import Spectra
+from sepvae.evaluation.plots import spectrograms
+from sepvae.models.separation import SeparationConfig, SeparationModel, SeparationVAE
+from sepvae.separator import Separator
+from sepvae.signal import metrics
+from sepvae.signal.metrics import WindowScore
+
+REPORT_NAME = "report.json"
+
+ModelSource = str | Path | SeparationModel
+
+
+def evaluate(
+    model: ModelSource,
+    dataset: str | Path,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    gates: bool = False,
+    mask_net: ModelSource | None = None,
+    frozen: ModelSource | None = None,
+    static_eq_from: str | Path | None = None,
+    museval: bool = True,
+    max_seconds: float | None = None,
+) -> dict[str, Any]:
+    """Score a model on a dataset, print the tables, and write JSON and pictures.
+
+    Everything is taken at the model's own rate; a dataset at another rate is resampled. The same call gives
+    the same numbers.
+
+    Args:
+        model: name or folder of a checkpoint, or a model.
+        dataset: folder in the stems layout; its songs are scored, its solos only where it has nothing else.
+        out: folder for `report.json` and one picture per track; None writes nothing.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        gates: also measure the gates of the design.
+        mask_net: peer with masks instead of latents, a gate of its own.
+        frozen: the model before its decoders were trained on.
+        static_eq_from: dataset whose songs give the mean spectra of the static EQ, or a file that
+            `StaticEQ.save` wrote; None leaves the static EQ out.
+        museval: also take BSSEval v4, which is slow.
+        max_seconds: only this much of every track's beginning, > 0.
+
+    Returns:
+        What the JSON file says: plain values, None for what has no score.
+
+    Raises:
+        CheckpointError: a model cannot be loaded.
+        DataError: the dataset has no track, or max_seconds is not above zero.
+        OutputError: a result cannot be written.
+    """
+    if max_seconds is not None and not max_seconds > 0:
+        raise DataError(f"max_seconds must be above zero, found {max_seconds}")
+    separator = _separator(model, device)
+    sources, rate = separator.model.config.sources, separator.model.config.sample_rate
+    peers = {"frozen": frozen, "mask net": mask_net}
+    separators = {"model": separator} | {k: _separator(m, device) for k, m in peers.items() if m is not None}
+    for label, other in separators.items():
+        if (other.model.config.sources, other.model.config.sample_rate) != (sources, rate):
+            raise DataError(f"the {label} has other sources or another rate than the model")
+    equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
+    folder = None if out is None else _output_folder(out)
+    manifest = corpora.scan(dataset, sources)
+    run = _Run(separators, equaliser, with_gates=gates, with_bss=museval)
+    tracks = manifest.songs or manifest.tracks
+    for track in progress(tracks, "Evaluating", console=Console(stderr=True), transient=True):
+        run.take(track, max_seconds, folder)
+    report = _plain(
+        {
+            "model": type(model).__name__ if isinstance(model, SeparationModel) else Path(model).name,
+            "dataset": manifest.root.resolve().name,
+            "sources": list(sources),
+            "sample_rate": rate,
+            "protocol": {
+                "si_sdr": "channel mean, mean over windows, then tracks, then sources",
+                "window_s": metrics.WINDOW_S,
+                "active_above_dbfs": metrics.ACTIVE_DB,
+                "max_seconds": max_seconds,
+                "bss_eval": bss_eval.PROTOCOL if museval else None,
+                "static_eq_from": None if static_eq_from is None else Path(static_eq_from).resolve().name,
+            },
+            **run.results(),
+        }
+    )
+    tables.show(report, Console())
+    if folder is not None:
+        _write_json(folder / REPORT_NAME, report)
+    return report
+
+
+Scores = dict[str, dict[str, dict[str, list[WindowScore]]]]
+"""Method -> track -> source -> counted windows."""
+
+
+class _Song:
+    """What one pass over a track gathers about the model's estimates, beside SI-SDR."""
+
+    def __init__(self, track: corpora.Track, config: SeparationConfig, *, with_bss: bool) -> None:
+        present = [source for source in config.sources if source in track.files]
+        self.bss = TrackBSS(present, config.sample_rate) if with_bss else None
+        self.energy = np.zeros(len(config.sources))
+        self.mixture_energy = 0.0
+        self.shown: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def take(self, excerpt: Excerpt, estimates: np.ndarray) -> None:
+        """Take the next stretch of the track, estimates `[K, 2, L]`."""
+        estimates, references = estimates[..., excerpt.inner], excerpt.references[..., excerpt.inner]
+        self.energy += np.square(estimates, dtype=np.float64).sum((1, 2))
+        self.mixture_energy += float(np.square(references.sum(0), dtype=np.float64).sum())
+        if self.bss is not None:
+            self.bss.take(*(dict(zip(excerpt.sources, x, strict=True)) for x in (estimates, references)))
+        sounding = sum(metrics.is_active(reference) for reference in references)
+        if self.shown is None or sounding > self.shown[0]:
+            self.shown = sounding, references, estimates
+
+    def leakage_db(self, k: int) -> float:
+        """Level of one stem under the mixture."""
+        if self.mixture_energy <= 0:
+            return math.nan
+        return 10 * math.log10(max(float(self.energy[k]), 1e-12 * self.mixture_energy) / self.mixture_energy)
+
+
+class _Run:
+    """One pass over the tracks: what is measured, and what has been found so far."""
+
+    def __init__(
+        self,
+        separators: Mapping[str, Separator],
+        equaliser: StaticEQ | None,
+        *,
+        with_gates: bool,
+        with_bss: bool,
+    ) -> None:
+        self.separators, self.with_bss = separators, with_bss
+        self.model = separators["model"].model
+        self.config = self.model.config
+        self.methods = reference_methods(equaliser) | (gate_methods(self.model) if with_gates else {})
+        self.with_gates = with_gates
+        self.solos = SoloTable(self.config.sources)
+        self.scores: Scores = {}
+        self.bss: dict[str, dict[str, dict[str, float]]] = {}
+        self.leakage: dict[str, dict[str, float]] = {source: {} for source in self.config.sources}
+
+    def take(self, track: corpora.Track, max_seconds: float | None, folder: Path | None) -> None:
+        """Measure one track, stretch by stretch."""
+        song = _Song(track, self.config, with_bss=self.with_bss)
+        stretches = excerpts(
+            track,
+            self.config.sources,
+            self.config.sample_rate,
+            context=self.model.context_frames * self.config.hop_length + self.config.n_fft,
+            grid=self.model.frame_multiple * self.config.hop_length,
+            max_seconds=max_seconds,
+        )
+        for excerpt in stretches:
+            for label, separator in self.separators.items():
+                stems = separator.separate(excerpt.mixture, excerpt.sample_rate)
+                estimates = np.stack([stems[source] for source in self.config.sources])
+                self._add(label, excerpt, estimates)
+                if label == "model":
+                    song.take(excerpt, estimates)
+            with torch.inference_mode():
+                self._take_spectra(excerpt)
+        self._finish(track.name, song, folder)
+
+    def _take_spectra(self, excerpt: Excerpt) -> None:
+        """Everything that works on the excerpt's spectrograms and knows the truth."""
+        spectra = Spectra.of(excerpt, self.model)
+        for label, method in self.methods.items():
+            for estimates in method(self.model, spectra):
+                self._add(label, excerpt, estimates)
+        if self.with_gates and isinstance(self.model, SeparationVAE):
+            self.solos.add(self.model, excerpt)
+
+    def _add(self, label: str, excerpt: Excerpt, estimates: np.ndarray) -> None:
+        tracks = self.scores.setdefault(label, {})
+        found = tracks.setdefault(excerpt.track, {source: [] for source in excerpt.sources})
+        for source, windows in excerpt.score(estimates).items():
+            found[source] += windows
+
+    def _finish(self, name: str, song: _Song, folder: Path | None) -> None:
+        for k, source in enumerate(self.config.sources):
+            if not self.scores["model"][name][source]:
+                self.leakage[source][name] = song.leakage_db(k)
+        if song.bss is not None:
+            self.bss[name] = song.bss.medians()
+        if folder is not None and song.shown is not None:
+            _, references, estimates = song.shown
+            spectrograms(
+                folder / f"{name}.png",
+                name,
+                self.config.sources,
+                references,
+                estimates,
+                self.config.sample_rate,
+            )
+
+    def results(self) -> dict[str, Any]:
+        """All that was found, the means with it."""
+        methods = {label: self._method(tracks) for label, tracks in self.scores.items()}
+        found: dict[str, Any] = {"methods": methods, "leakage_db": self._leakage()}
+        if self.with_bss:
+            found["bss_eval"] = self._bss_eval()
+        if self.with_gates:
+            frame_rate = self.config.sample_rate / self.config.hop_length
+            latent = isinstance(self.model, SeparationVAE)
+            solos = self.solos.summary(frame_rate) if latent else None
+            means = {label: method["mean"]["si_sdr_improvement"] for label, method in methods.items()}
+            found["gates"] = verdicts(means, solos)
+            found["solos"] = solos
+        return found
+
+    def _method(self, tracks: Mapping[str, Mapping[str, Sequence[WindowScore]]]) -> dict[str, Any]:
+        """Scores of one method: per track and source, per source over tracks, and over all."""
+        by_track = {
+            name: {source: asdict(metrics.summarise(windows)) for source, windows in sources.items()}
+            for name, sources in tracks.items()
+        }
+        keys = ("si_sdr", "si_sdr_improvement")
+        by_source = {
+            source: {key: _mean(scores[source][key] for scores in by_track.values()) for key in keys}
+            for source in self.config.sources
+        }
+        mean = {key: _mean(scores[key] for scores in by_source.values()) for key in keys}
+        return {"tracks": by_track, "sources": by_source, "mean": mean}
+
+    def _leakage(self) -> dict[str, Any]:
+        return {
+            source: {"tracks": tracks, "mean": _mean(tracks.values())}
+            for source, tracks in self.leakage.items()
+            if tracks
+        }
+
+    def _bss_eval(self) -> dict[str, Any]:
+        sources: dict[str, dict[str, float]] = {}
+        for source in self.config.sources:
+            tracks = [scores[source] for scores in self.bss.values() if source in scores]
+            if tracks:
+                sources[source] = {key: _median(scores[key] for scores in tracks) for key in bss_eval.METRICS}
+        mean = {key: _mean(scores[key] for scores in sources.values()) for key in bss_eval.METRICS}
+        return {"tracks": self.bss, "sources": sources, "mean": mean}
+
+
+def _separator(model: ModelSource, device: str) -> Separator:
+    if isinstance(model, SeparationModel):
+        return Separator(model, device)
+    return Separator.from_pretrained(model, device)
+
+
+def _equaliser(origin: str | Path, model: SeparationModel) -> StaticEQ:
+    """Load a static EQ from its file, or measure it on a dataset."""
+    config = model.config
+    if not Path(origin).is_file():
+        return StaticEQ.measure(origin, config.sources, model.stft, config.sample_rate)
+    equaliser = StaticEQ.load(origin)
+    if equaliser.sources != config.sources or equaliser.power.shape[1] != model.bands.n_bins:
+        raise DataError(f"{origin} is for other sources or another STFT than the model's")
+    return equaliser
+
+
+def _output_folder(out: str | Path) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def _write_json(path: Path, report: Mapping[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has: no score is null, floats are rounded to 1e-4."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Mean of what has a score, NaN where nothing has."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _median(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
