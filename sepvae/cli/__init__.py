@@ -87,6 +87,7 @@ def train(recipe: str, overrides: tuple[str, ...], print_only: bool) -> None:
 )
 @click.option("--no-museval", is_flag=True, help="Leave out the BSSEval v4 scores.")
 @click.option("--max-seconds", type=float, help="Take no more than this much of each song.")
+@click.option("--into-card", is_flag=True, help="Write the scores into the model's card.")
 def evaluate(
     model: str,
     dataset: Path,
@@ -98,12 +99,15 @@ def evaluate(
     static_eq_from: Path | None,
     no_museval: bool,
     max_seconds: float | None,
+    into_card: bool,
 ) -> None:
     """Score MODEL on DATASET, a folder in the stems layout."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from sepvae import pretrained
+    from sepvae.evaluation import scores
     from sepvae.evaluation.report import evaluate as run
 
-    run(
+    report = run(
         model,
         dataset,
         out=out,
@@ -115,6 +119,8 @@ def evaluate(
         museval=not no_museval,
         max_seconds=max_seconds,
     )
+    if into_card:
+        scores.into_card(pretrained.find(model), report)
 
 
 @cli.group(invoke_without_command=True)
