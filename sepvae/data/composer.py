@@ -204,16 +204,12 @@ class _Writer:
     def melody(
         self, motif: Sequence[tuple[int, int, float]], bar: int, degree: int, centre: float
     ) -> list[Note]:
-        """The half of a motif that falls on this bar."""
+        """The half of a motif that falls on this bar, moved along the scale to the chord's degree."""
         offset = bar % 2 * STEPS
-        anchor = self.degree(degree, centre) - self.degree(0, centre)
+        tonic = self.degree(0, centre)
+        shift = degree if degree <= 3 else degree - 7
         return [
-            Note(
-                self.time(bar, step - offset),
-                length * self.step_s,
-                self.degree(0, centre) + self._relative(relative) + anchor,
-                0.85,
-            )
+            Note(self.time(bar, step - offset), length * self.step_s, tonic + self._relative(shift + relative), 0.85)
             for step, relative, length in motif
             if offset <= step < offset + STEPS
         ]

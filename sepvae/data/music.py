@@ -31,7 +31,6 @@ from sepvae.errors import DataError
 
 SAMPLE_RATE = 44100
 SPEECH_ACTIVE_DB = -20.0
-SPEECH_FILE_S = 300.0
 DEMO_PEAK = 0.9
 COMPOSED_S = (55.0, 80.0)
 DEMO_STEMS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
