@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sepvae.data.corpora import read_audio, scan
+from sepvae.data.corpora import Track, read_audio, scan
 from sepvae.errors import DataError
 from sepvae.signal.metrics import ACTIVE_DB, WINDOW_S
 
 
 class ValidationWindows(Dataset[tuple[str, Tensor, list[int]]]):
-    """Windows of 10 s, spread evenly over the songs of a dataset.
+    """Windows of 10 s in which at least two sources sound, spread evenly over the songs of a dataset.
 
     Args:
         root: dataset in the stems layout.
@@ -38,18 +38,25 @@ class ValidationWindows(Dataset[tuple[str, Tensor, list[int]]]):
         if wrong:
             raise DataError(f"validation needs files at {sample_rate} Hz, {wrong[0]} has another rate")
         per_song = -(-windows // max(len(songs), 1))
-        places = [(song, (i + 0.5) / per_song) for i in range(per_song) for song in songs]
-        self.places = places[:windows]
+        places = [
+            (song, int((i + 0.5) / per_song * max(song.frames - self.length, 0)))
+            for i in range(per_song)
+            for song in songs
+        ]
+        self.places = [place for place in places if len(self._read(*place)[1]) > 1][:windows]
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int) -> tuple[str, Tensor, list[int]]:
-        song, place = self.places[index]
-        start = int(place * max(song.frames - self.length, 0))
+        stems, active = self._read(*self.places[index])
+        return self.name, torch.from_numpy(stems), active
+
+    def _read(self, song: Track, start: int) -> tuple[np.ndarray, list[int]]:
+        """Stems [K, 2, L] of a window, and the indices of those that sound."""
         stems = np.zeros((len(self.sources), 2, self.length), np.float32)
         for k, source in enumerate(self.sources):
             if source in song.files:
                 stems[k] = read_audio(song.files[source], start=start, frames=self.length)[0]
         level = 10 * np.log10(np.mean(stems.mean(1) ** 2, axis=1) + 1e-12)
-        return self.name, torch.from_numpy(stems), [int(k) for k in np.flatnonzero(level > ACTIVE_DB)]
+        return stems, [int(k) for k in np.flatnonzero(level > ACTIVE_DB)]

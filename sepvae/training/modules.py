@@ -19,7 +19,6 @@ from sepvae.models.vae import SourceVAE
 from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
 
-
 SILENT_POWER = 1e-8
 """Mean power per bin under which an excerpt of a source counts as silent (-80 dB below full scale)."""
 

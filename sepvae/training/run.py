@@ -224,13 +224,22 @@ def export(model: SeparationModel, config: DictConfig, folder: Path, steps: int)
     card = {
         **_plain(config.card),
         "training": {
-            "recipe": OmegaConf.to_container(config, resolve=True),
+            "recipe": _without_folders(config),
             "steps": steps,
             **versions(),
         },
     }
     checkpoint.save(folder, model, card, storage_dtype=torch.bfloat16)
     return folder
+
+
+def _without_folders(config: DictConfig) -> dict[str, Any]:
+    """The recipe as composed, less what names folders of one machine and what the card says elsewhere."""
+    recipe = _plain(config)
+    for name in ("run_dir", "init", "model", "card"):
+        recipe.pop(name, None)
+    recipe["data"] = {k: v for k, v in recipe["data"].items() if k not in ("root", "train", "valid")}
+    return recipe
 
 
 def versions() -> dict[str, str]:
