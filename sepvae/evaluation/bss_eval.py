@@ -21,7 +21,7 @@ METRICS = ("sdr", "isr", "sir", "sar")
 SEGMENT_S = 60.0
 PROTOCOL = (
     "BSSEval v4 (museval): median over frames of 1 s, then over tracks; "
-    "distortion filters per segment of 60 s, not per track"
+    "distortion filters of ISR, SIR and SAR per segment of 60 s, not per track (SDR needs none)"
 )
 _FRAME_S = 1.0
 
@@ -35,8 +35,8 @@ Frames = dict[str, npt.NDArray[np.float64]]
 def frame_scores(estimates: Signals, references: Signals, sample_rate: int) -> Frames:
     """SDR, ISR, SIR and SAR of one segment on frames of 1 s without overlap, all sources together.
 
-    The distortion filters are the segment's, where the official protocol takes the whole track's. As in
-    museval, frames in which any reference or estimate is all zero are NaN for every source, so leave sources
+    The distortion filters are the segment's, where the official protocol takes the whole track's; SDR does not
+    depend on them. As in museval, frames in which any reference or estimate is all zero are NaN for every source, so leave sources
     out that the track does not have at all.
 
     Args:

@@ -10,7 +10,11 @@ import torch
 
 from sepvae import checkpoint
 
-COMPARED = {"model": "si_sdr_improvement_db", "static EQ": "static_eq_db", "oracle variance mask": "oracle_mask_db"}
+COMPARED = {
+    "model": "si_sdr_improvement_db",
+    "static EQ": "static_eq_db",
+    "oracle variance mask": "oracle_mask_db",
+}
 """Method of a report -> field of a card's score, SI-SDR improvement in dB per source and their mean."""
 
 
