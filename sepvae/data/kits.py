@@ -16,12 +16,12 @@ from sepvae.errors import DataError
 
 LANES = ("kick", "snare", "clap", "hat", "open", "ride", "crash", "tom", "perc")
 LANE_LEVELS_DB = {
-    "kick": 0,
-    "snare": -2,
-    "clap": -5,
-    "hat": -14,
-    "open": -13,
-    "ride": -14,
+    "kick": -2,
+    "snare": 0,
+    "clap": -3,
+    "hat": -11,
+    "open": -10,
+    "ride": -11,
     "crash": -9,
     "tom": -3,
     "perc": -10,

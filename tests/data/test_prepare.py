@@ -1,6 +1,7 @@
 """A prepared set has its splits apart, its credits listed, the same bytes for a seed, and no half tracks."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,12 +25,12 @@ def put(path: Path, audio: np.ndarray, rate: int, **options: str) -> None:
     soundfile.write(path, audio, rate, **options)
 
 
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of everything, in the folders and formats of the raw material."""
     rng = np.random.default_rng(1)
     opus = {"format": "OGG", "subtype": "OPUS"}
-    root = tmp_path / "raw"
+    root = tmp_path_factory.mktemp("recordings")
     for songs in ALBUM_SPLITS.values():
         for song in songs:
             for source in ("vocals", "drums", "other"):
@@ -52,6 +53,11 @@ def raw(tmp_path: Path) -> Path:
                 **opus,
             )
     return root
+
+
+@pytest.fixture
+def raw(recordings: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recordings, tmp_path / "raw"))
 
 
 def tree(root: Path) -> dict[str, bytes]:
