@@ -130,14 +130,18 @@ def quantise(
     """
     bits = _BITS[subtype]
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    scaled = stems.astype(np.float64) * (gain * (1 << (bits - 1)))
-    steps = np.clip(np.rint(scaled), low, high)
+    scaled = stems.astype(np.float64)
+    scaled *= gain * (1 << (bits - 1))
+    total = scaled.sum(axis=0)
+    steps = np.rint(scaled, out=scaled).clip(low, high)
     if absorber is not None:
-        missing = np.rint(scaled.sum(axis=0)) - steps.sum(axis=0)
+        missing = np.rint(total) - steps.sum(axis=0)
         for k in (absorber, *(k for k in range(len(steps)) if k != absorber)):
             corrected = np.clip(steps[k] + missing, low, high)
-            missing = missing - (corrected - steps[k])
+            missing -= corrected - steps[k]
             steps[k] = corrected
+            if not missing.any():
+                break
     return steps.astype(np.int32) << (32 - bits)
 
 

@@ -101,7 +101,7 @@ class StemFiles:
         self._channels = channels
         self._absorber = None if absorber is None else list(paths).index(absorber)
         self._peak = 0.0
-        self._frames = 0
+        self._blocks: list[int] = []  # their lengths
         self._cleanup = ExitStack()
         try:
             for path in self._paths.values():
@@ -123,15 +123,17 @@ class StemFiles:
 
         Shape: stems `[K, C, n]`.
         """
-        self._frames += stems.shape[-1]
-        if self._scratch is None:
-            self._write_files(list(stems))
-            return
-        self._peak = max(self._peak, float(np.abs(stems).max(initial=0.0)))
-        try:
-            self._scratch.write(np.ascontiguousarray(stems.transpose(2, 0, 1), dtype=np.float32).tobytes())
-        except OSError as error:
-            raise self._error(error) from error
+        for start in range(0, stems.shape[-1], BLOCK_FRAMES):
+            block = stems[..., start : start + BLOCK_FRAMES]
+            if self._scratch is None:
+                self._write_files(list(block))
+                continue
+            self._blocks.append(block.shape[-1])
+            self._peak = max(self._peak, float(block.max()), -float(block.min()))
+            try:
+                self._scratch.write(np.ascontiguousarray(block, dtype=np.float32).tobytes())
+            except OSError as error:
+                raise self._error(error) from error
 
     def commit(self, progress: Callable[[float], None] = lambda fraction: None) -> float:
         """Finish all files and give them their final names.
@@ -156,23 +158,22 @@ class StemFiles:
         return gain
 
     def _encode(self, scratch: IO[bytes], gain: float, progress: Callable[[float], None]) -> None:
-        stem_count = len(self._writers)
-        frame_bytes = 4 * stem_count * self._channels
+        shape = len(self._writers), self._channels
         resamplers = [Resampler(self._rate, self._file_rate, self._channels) for _ in self._writers]
         done = 0
         try:
             scratch.seek(0)
-            while data := scratch.read(BLOCK_FRAMES * frame_bytes):
-                block = np.frombuffer(data, np.float32).reshape(-1, stem_count, self._channels)
-                stems = block.transpose(1, 2, 0)  # [K, C, n]
+            for length in self._blocks:
+                data = scratch.read(4 * shape[0] * shape[1] * length)
+                stems = np.frombuffer(data, np.float32).reshape(*shape, length)
                 if self._encoding.lossy:
                     self._write_files(
                         [r.push(s * np.float32(gain)) for r, s in zip(resamplers, stems, strict=True)]
                     )
                 else:
                     self._write_files(list(quantise(stems, self._subtype, gain, self._absorber)))
-                done += stems.shape[-1]
-                progress(done / self._frames)
+                done += length
+                progress(done / sum(self._blocks))
             if self._encoding.lossy:
                 self._write_files([resampler.finish() for resampler in resamplers])
         except OSError as error:

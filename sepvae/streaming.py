@@ -133,13 +133,13 @@ class SeparationStream:
             raise SepvaeError(
                 "the model gave numbers that are not finite; is the input far beyond full scale?"
             )
-        exact = signal.astype(np.float64)
-        residual = exact - stems.sum(axis=0, dtype=np.float64)
-        self._energy += float(np.square(exact).sum())
-        self._residual_energy += float(np.square(residual).sum())
         out = stems.astype(signal.dtype)
-        others = out.sum(axis=0, dtype=np.float64) - out[self._residual]
-        out[self._residual] = (exact - others).astype(signal.dtype)
+        residual = signal.astype(np.float64)
+        self._energy += float(np.vdot(residual, residual))
+        for stem in out:
+            residual -= stem
+        self._residual_energy += float(np.vdot(residual, residual))
+        out[self._residual] = residual + out[self._residual]
         return out
 
     def _take(self, count: int) -> NDArray[Any]:
