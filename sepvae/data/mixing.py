@@ -28,6 +28,7 @@ class MixingConfig:
         batch_size: excerpts per batch, > 0.
         aligned: chance that all sources come from one place of one song.
         silent: chance that a source is silent.
+        lacking: chance that a source which an aligned song lacks stays silent, instead of coming from elsewhere.
         gain_sd_db: spread of each source's gain.
         level_db: range of the gain of the whole mixture.
         speed: range of the factor by which pitch and tempo change together.
@@ -41,6 +42,7 @@ class MixingConfig:
     batch_size: int = 4
     aligned: float = 0.35
     silent: float = 0.1
+    lacking: float = 0.5
     gain_sd_db: float = 4.0
     level_db: tuple[float, float] = (-14.0, 3.0)
     speed: tuple[float, float] = (0.88, 1.14)
@@ -152,21 +154,21 @@ class ExcerptStream(IterableDataset[Mixture]):
         speed = self._speed(rng)
         place = rng.random()
         silent = rng.random(len(self.sources)) < config.silent
-        silent[rng.integers(len(self.sources))] = False
+        if song is not None:
+            lacking = np.array([source not in song.files for source in self.sources])
+            silent |= lacking & (rng.random(len(self.sources)) < config.lacking)
+        if silent.all():
+            silent[rng.integers(len(self.sources))] = False
         for k, source in enumerate(self.sources):
-            if song is not None and source in song.files:
-                audio = self._read(song, source, place, speed)
-            elif silent[k]:
-                continue
-            else:
-                audio = self._active(rng, source, self._speed(rng))
-            if song is None or source not in song.files:
-                audio = audio[::-1] if rng.random() < 0.5 else audio
-            gain_db = rng.normal(0, config.gain_sd_db * (1.0 if song is None else 0.5))
-            sign = rng.choice([-1.0, 1.0])
             if silent[k]:
                 continue
-            out[k] = audio * np.float32(sign * 10 ** (gain_db / 20))
+            if song is not None and source in song.files:
+                audio = self._read(song, source, place, speed)
+                gain_db = rng.normal(0, config.gain_sd_db / 2)
+            else:
+                audio = self._active(rng, source, self._speed(rng))[:: rng.choice([-1, 1])]
+                gain_db = rng.normal(0, config.gain_sd_db)
+            out[k] = audio * np.float32(rng.choice([-1.0, 1.0]) * 10 ** (gain_db / 20))
         if rng.random() < 0.5:
             out = out[:, ::-1]
         return np.ascontiguousarray(out * np.float32(10 ** (rng.uniform(*config.level_db) / 20)))
