@@ -22,7 +22,7 @@ class STFT(nn.Module):
     """
 
     window: Tensor
-    overlap_norm: Tensor
+    synthesis_window: Tensor
 
     def __init__(self, n_fft: int, hop_length: int) -> None:
         super().__init__()
@@ -32,9 +32,10 @@ class STFT(nn.Module):
         self.overlap = n_fft // hop_length
         window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
         window = window / window.square().sum().sqrt()
-        norm = window.square().reshape(self.overlap, hop_length).sum(0)
+        overlapped = window.square().reshape(self.overlap, hop_length).sum(0)
         self.register_buffer("window", window.float(), persistent=False)
-        self.register_buffer("overlap_norm", norm.float(), persistent=False)
+        synthesis = window / overlapped.repeat(self.overlap)
+        self.register_buffer("synthesis_window", synthesis.float(), persistent=False)
 
     def frames(self, length: int) -> int:
         """Number of frames of a signal of `length` samples."""
@@ -59,8 +60,8 @@ class STFT(nn.Module):
         Shape: X `[..., F, T]` -> `[..., (T + n_fft / hop - 1) * hop]`, from the first sample that frame 0 covers.
         Only samples under all their windows are complete.
         """
-        frames = torch.fft.irfft(X.transpose(-1, -2), n=self.n_fft, dim=-1) * self.window  # [..., T, n_fft]
-        frames = frames.unflatten(-1, (self.overlap, self.hop_length)) / self.overlap_norm  # [..., T, R, hop]
+        frames = torch.fft.irfft(X.transpose(-1, -2), n=self.n_fft, dim=-1) * self.synthesis_window
+        frames = frames.unflatten(-1, (self.overlap, self.hop_length))  # [..., T, R, hop]
         count = frames.shape[-3]
         out = frames.new_zeros(*frames.shape[:-3], count + self.overlap - 1, self.hop_length)
         for shift in range(self.overlap):
