@@ -36,8 +36,8 @@ def frame_scores(estimates: Signals, references: Signals, sample_rate: int) -> F
     """SDR, ISR, SIR and SAR of one segment on frames of 1 s without overlap, all sources together.
 
     The distortion filters are the segment's, where the official protocol takes the whole track's; SDR does not
-    depend on them. As in museval, frames in which any reference or estimate is all zero are NaN for every source, so leave sources
-    out that the track does not have at all.
+    depend on them. As in museval, frames in which any reference or estimate is all zero are NaN for every
+    source, so leave sources out that the track does not have at all.
 
     Args:
         estimates: estimated audio by source.
