@@ -86,12 +86,23 @@ def test_the_content_hash_sees_notes_and_nothing_else(tmp_path: Path, write_midi
 
 def test_a_window_keeps_the_state_and_ends_what_sounds() -> None:
     volume = mido.Message("control_change", channel=3, control=7, value=50)
+    bend = mido.Message("pitchwheel", channel=3, pitch=100)
     score = Score(
-        ((0.0, program(3, 20)), (0.5, volume), (0.6, on(3, 50)), (2.0, on(3, 60)), (9.0, on(3, 70)))
+        (
+            (0.0, program(3, 20)),
+            (0.4, bend),
+            (0.5, volume),
+            (0.6, on(3, 50)),
+            (2.0, on(3, 60)),
+            (9.0, on(3, 70)),
+        )
     )
     part = window(score, 1.0, 4.0)
     assert pitches(part) == [(3, 60)]
-    assert all(event in part.events for event in [(0.0, program(3, 20)), (0.0, volume), (1.0, on(3, 60))])
+    assert all(
+        event in part.events
+        for event in [(0.0, program(3, 20)), (0.0, bend), (0.0, volume), (1.0, on(3, 60))]
+    )
     assert (3.0, mido.Message("note_off", channel=3, note=60)) in part.events
     assert part.duration == 3.0
 
