@@ -36,8 +36,6 @@ _DEPTHS = {
     "DOUBLE": "FLOAT",
 }
 
-_MPEG_SLACK = 4096  # frames: an MPEG length without a gapless header is known to a few codec frames only
-
 # ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses
 _DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,m4a,matroska,webm,mov,mp4,mj2,3gp,3g2,mp3,mpc,mpc8,"
@@ -178,9 +176,11 @@ class _SoundfileDecoder:
         return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
 
     def loss(self, frames_read: int) -> str | None:
-        promised = max(self._file.frames, _declared_frames(self._file))
-        slack = _MPEG_SLACK if self._file.subtype.startswith("MPEG") else 0
-        if frames_read < promised - slack:
+        if self._file.format == "MP3":
+            promised = _mpeg_frames(Path(self._file.name), self.info.sample_rate)
+        else:
+            promised = max(self._file.frames, _declared_frames(self._file))
+        if frames_read < promised:
             return _cut_short(frames_read, promised, self.info.sample_rate)
         if "ended unexpectedly" in self._file.extra_info or "lacks an end-of-stream" in self._file.extra_info:
             return "ends without the mark that closes such a file: its end may be missing"
@@ -204,6 +204,25 @@ def _declared_frames(file: soundfile.SoundFile) -> int:
     if declared >= 0x7FFFF000 or actual <= 0:  # what writers to a pipe put in: size unknown
         return 0
     return round(file.frames * declared / actual)
+
+
+def _mpeg_frames(path: Path, sample_rate: int) -> int:
+    """Frames that an MPEG file has at the least by its Xing header; 0 without one, when lengths are guesses."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        tag_bytes = 0
+        if head[:3] == b"ID3":  # its size has seven bits in each byte
+            tag_bytes = 10 + sum(
+                byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
+            )
+        file.seek(tag_bytes)
+        head = file.read(4096)
+    at = max(head.find(b"Xing"), head.find(b"Info"))
+    if at < 0 or not head[at + 7 : at + 8] or not head[at + 7] & 1:
+        return 0
+    per_frame = 1152 if sample_rate >= 32000 else 576
+    padding = 2 * 1152 + 529  # at most, of the encoder at both ends and the decoder
+    return int.from_bytes(head[at + 8 : at + 12], "big") * per_frame - padding
 
 
 class _AvDecoder:

@@ -160,7 +160,7 @@ class StemFiles:
     def _encode(self, scratch: IO[bytes], gain: float, progress: Callable[[float], None]) -> None:
         shape = len(self._writers), self._channels
         resamplers = [Resampler(self._rate, self._file_rate, self._channels) for _ in self._writers]
-        done = 0
+        done, total = 0, sum(self._blocks)
         try:
             scratch.seek(0)
             for length in self._blocks:
@@ -173,7 +173,7 @@ class StemFiles:
                 else:
                     self._write_files(list(quantise(stems, self._subtype, gain, self._absorber)))
                 done += length
-                progress(done / sum(self._blocks))
+                progress(done / total)
             if self._encoding.lossy:
                 self._write_files([resampler.finish() for resampler in resamplers])
         except OSError as error:

@@ -114,6 +114,19 @@ def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path, noise: np.ndarray) -> 
     assert reader.loss is None
 
 
+def test_an_mp3_that_tells_no_length_is_not_called_short(tmp_path: Path, noise: np.ndarray) -> None:
+    """Its length is guessed from the file's size, tags at the end included."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.tile(noise, 6).T, RATE, bitrate_mode="CONSTANT", compression_level=0.5)
+    stream = path.read_bytes().replace(b"Info", bytes(4)).replace(b"Xing", bytes(4))
+    path.write_bytes(stream + bytes(30_000))
+    out, reader = read(path)
+    assert out.shape[1] >= 6 * noise.shape[1]
+    assert reader.info.frames is not None
+    assert out.shape[1] < reader.info.frames - 10_000
+    assert reader.loss is None
+
+
 def damaged_flac(path: Path, noise: np.ndarray) -> None:
     soundfile.write(path, np.tile(noise, 4).T, RATE, format="FLAC")
     data = bytearray(path.read_bytes())
