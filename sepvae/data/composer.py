@@ -209,7 +209,12 @@ class _Writer:
         tonic = self.degree(0, centre)
         shift = degree if degree <= 3 else degree - 7
         return [
-            Note(self.time(bar, step - offset), length * self.step_s, tonic + self._relative(shift + relative), 0.85)
+            Note(
+                self.time(bar, step - offset),
+                length * self.step_s,
+                tonic + self._relative(shift + relative),
+                0.85,
+            )
             for step, relative, length in motif
             if offset <= step < offset + STEPS
         ]
