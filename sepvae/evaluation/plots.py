@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import librosa
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sepvae.errors import OutputError
+from sepvae.signal.stft import STFT
 
 _RANGE_DB = 80.0
 _LOW_HZ = 30.0
@@ -87,7 +88,7 @@ def _draw(axis: Axes, level_db: np.ndarray, name: str, top: float, sample_rate: 
 
 
 def _level_db(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Level of a spectrogram of 50 frames a second: `[L]` -> `[F, T]`."""
+    """Level of the spectrogram with windows of about 0.1 s: `[L]` -> `[F, T]`."""
     n_fft = 2 ** round(np.log2(sample_rate * 0.1))
-    X = librosa.stft(signal, n_fft=n_fft, hop_length=max(sample_rate // 50, 1), pad_mode="constant")
-    return 20 * np.log10(np.abs(X) + 1e-7)
+    X = STFT(n_fft, n_fft // 4)(torch.from_numpy(signal))
+    return 20 * np.log10(X.abs().numpy() + 1e-7)
