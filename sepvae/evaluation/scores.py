@@ -33,7 +33,7 @@ def score_entry(report: Mapping[str, Any]) -> dict[str, Any]:
     entry["tracks"] = len(report["methods"]["model"]["tracks"])
     if "bss_eval" in report:
         sources = {**report["bss_eval"]["sources"], "mean": report["bss_eval"]["mean"]}
-        entry["sdr_db"] = {source: values["SDR"] for source, values in sources.items()}
+        entry["sdr_db"] = {source: values["sdr"] for source, values in sources.items()}
     return entry
 
 
