@@ -190,7 +190,7 @@ def data() -> None:
     "soundfonts",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="SoundFont to render with; can be repeated.",
+    help="Folder to look for SoundFonts in, before the usual places; can be repeated.",
 )
 @click.option(
     "--variations",
@@ -199,6 +199,7 @@ def data() -> None:
     type=click.IntRange(min=1),
     help="Renderings of each MIDI song.",
 )
+@click.option("--songs", default=150, show_default=True, type=click.IntRange(min=0), help="Songs to compose.")
 def prepare(
     name: str,
     root: Path,
@@ -208,13 +209,22 @@ def prepare(
     only: tuple[str, ...],
     soundfonts: tuple[Path, ...],
     variations: int,
+    songs: int,
 ) -> None:
     """Build the dataset NAME in the layout that the recipes read, or finish one that was interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from sepvae.data.prepare import prepare as run
 
     manifest = run(
-        name, root, out, seed=seed, jobs=jobs, only=only or None, soundfonts=soundfonts, variations=variations
+        name,
+        root,
+        out,
+        seed=seed,
+        jobs=jobs,
+        only=only or None,
+        soundfonts=soundfonts,
+        variations=variations,
+        songs=songs,
     )
     click.echo(os.fsencode(manifest))
 
