@@ -13,7 +13,7 @@ from sepvae.signal.metrics import score_track
 
 ASSETS = Path(__file__).parent / "assets"
 SOURCES = ("drums", "bass", "other")
-FLOOR_DB = 4.5
+FLOOR_DB = 6.0
 
 
 @pytest.fixture(scope="module")
