@@ -84,6 +84,19 @@ CORPORA = {
     "speech": Corpus(
         "librispeech", "read speech", "CC BY 4.0", "LibriSpeech (OpenSLR 12), Panayotov et al. 2015"
     ),
+    "noise": Corpus(
+        "olpc-noise",
+        "recordings of street, rail, rain, machines, household",
+        "CC BY 3.0",
+        "OLPC Berklee Sound Library (via Tonejs/audio)",
+    ),
+    "generated-noise": Corpus("", "coloured noise and hum made by sepvae.data.speech", "CC0 1.0", "sepvae"),
+    "digits": Corpus(
+        "fsdd",
+        "Free Spoken Digit Dataset",
+        "CC BY-SA 4.0",
+        "Jackson et al. (Jakobovski/free-spoken-digit-dataset)",
+    ),
 }
 
 
@@ -110,7 +123,8 @@ def seed_of(seed: int, *words: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
 
 
-def _raw_files(root: Path, corpus: str, pattern: str) -> list[Path]:
+def raw_files(root: Path, corpus: str, pattern: str) -> list[Path]:
+    """The files of a corpus under the raw root, in order of their names; at least one."""
     files = sorted((root / CORPORA[corpus].folder).glob(pattern))
     if not files:
         raise DataError(f"no {pattern} in {root / CORPORA[corpus].folder}")
@@ -161,7 +175,7 @@ def speech_items(root: Path, seed: int) -> list[Item]:
     """Each training speaker's utterances as a few long solo tracks of the vocals."""
     items = []
     for speaker in SPEAKERS:
-        files = _raw_files(root, "speech", f"{speaker}/*.opus")
+        files = raw_files(root, "speech", f"{speaker}/*.opus")
         for index, part in enumerate(_parts_of_equal_bytes(files, 5)):
             name = f"speech-{speaker}-{index:02d}"
             rng = partial(seed_of, seed, name)
@@ -270,7 +284,7 @@ def split_midi(files: Iterable[Path], seed: int) -> dict[str, list[Path]]:
 
 def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variations: int) -> list[Item]:
     """The MIDI files of each split, rendered; the training files in several variations."""
-    splits = split_midi(_raw_files(root, "midi", "*.mid"), seed)
+    splits = split_midi(raw_files(root, "midi", "*.mid"), seed)
     plans = [
         (rendering, path, path.stem)
         for split, renderings in HELD_OUT_MIDI.items()
