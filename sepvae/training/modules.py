@@ -61,6 +61,7 @@ class LossConfig:
         solo: weight of the solo ELBO kept while separating.
         solo_every: steps between two looks at a solo, of one source in turn, > 0.
         frozen_steps: steps with frozen decoders before all is trained jointly.
+        in_turn: train the solo encoders of one source per step, in turn, instead of all in every step.
     """
 
     beta: float = 0.25
@@ -73,6 +74,7 @@ class LossConfig:
     solo: float = 0.3
     solo_every: int = 2
     frozen_steps: int = 500
+    in_turn: bool = False
 
 
 @dataclass
@@ -183,13 +185,23 @@ class VAEModule(SpectrogramModule):
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets, noise = self.targets(batch), self.noise()
         terms = [
-            solo_terms(vae, targets.solo(k), self.model.bands.sizes, self.losses.free_nats, noise)
-            for k, vae in enumerate(map(self.model.source_vae, self.model.config.sources))
+            solo_terms(
+                self.model.source_vae(self.model.config.sources[k]),
+                targets.solo(k),
+                self.model.bands.sizes,
+                self.losses.free_nats,
+                noise,
+            )
+            for k in self.trained_sources()
         ]
         nll = torch.stack([term.nll for term in terms]).mean()
         kl = torch.stack([term.kl for term in terms]).mean()
         self.log_terms({"solo_nll": nll, "solo_kl": kl})
         return nll + self.beta() * kl
+
+    def trained_sources(self) -> Sequence[int]:
+        """Indices of the sources whose solos this step looks at."""
+        return range(len(self.model.config.sources))
 
     def beta(self) -> float:
         """Weight of the KL at this step."""
@@ -216,6 +228,28 @@ class VAEModule(SpectrogramModule):
             mono, mono_mix = sources[k, :, :length].mean(0).cpu().numpy(), mix.mean(0).cpu().numpy()
             gain = float(si_sdr(estimates[k].float().cpu().numpy(), mono) - si_sdr(mono_mix, mono))
             self.log(f"{name}", gain, on_epoch=True, batch_size=1, prog_bar=True)
+
+
+class EncoderModule(VAEModule):
+    """Fits the solo encoders q(z_k | s_k) of a trained model to its decoders; nothing else changes.
+
+    Joint training moves the decoders away from the solo encoders. The mixture encoder and the decoders stay as they
+    are here, so what the model separates does not change by a bit, but its solo posteriors and ELBOs do.
+    """
+
+    def __init__(
+        self, model: SeparationVAE, optim: OptimConfig, losses: LossConfig, *, seed: int = 0
+    ) -> None:
+        super().__init__(model, optim, losses, seed=seed)
+        self.model.requires_grad_(False)
+        for source in self.model.config.sources:
+            vae = self.model.source_vae(source)
+            vae.bottom_up.requires_grad_(True)
+            vae.heads.requires_grad_(True)
+
+    def trained_sources(self) -> Sequence[int]:
+        everything = super().trained_sources()
+        return [self.global_step % len(everything)] if self.losses.in_turn else everything
 
 
 class SoloTerms(NamedTuple):
@@ -312,6 +346,7 @@ class MaskModule(SpectrogramModule):
 
 MODULES: dict[str, tuple[type[SpectrogramModule], type[SeparationModel]]] = {
     "vae": (VAEModule, SeparationVAE),
+    "encoders": (EncoderModule, SeparationVAE),
     "separation": (SeparationModule, SeparationVAE),
     "mask_net": (MaskModule, MaskNet),
 }

@@ -16,10 +16,10 @@ import torch
 from hydra.errors import HydraException
 from lightning.pytorch.callbacks import (
     Callback,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch.utils.data import ConcatDataset, DataLoader
 
 from sepvae import checkpoint, pretrained
+from sepvae.card import read_card
 from sepvae.data.clips import ValidationWindows
 from sepvae.data.mixing import ExcerptStream, MixingConfig, Mixture
 from sepvae.errors import RecipeError
@@ -98,7 +99,7 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     if resume is None and config.init is None:
         module.model.set_level(mean_levels(module.model, data.first_batches(LEVEL_BATCHES)))
     trainer = build_trainer(config, module, run_dir)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=False if resume else None)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     return export(module.model, config, run_dir / "model", trainer.global_step)
 
 
@@ -114,6 +115,8 @@ def build_module(config: DictConfig) -> SpectrogramModule:
         taken = {n: t for n, t in source.state_dict().items() if n in mine and mine[n].shape == t.shape}
         if not taken:
             raise RecipeError(f"init={config.init} has no weight that fits the model of the recipe")
+        if config.stage == "encoders" and len(taken) < len(mine):
+            raise RecipeError(f"stage encoders keeps a whole model, init={config.init} is not the recipe's")
         logger.info("took %d of %d tensors from %s", len(taken), len(mine), config.init)
         model.load_state_dict(taken, strict=False)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -177,9 +180,7 @@ def build_trainer(config: DictConfig, module: SpectrogramModule, run_dir: Path) 
             save_top_k=0,
             save_last=True,
         ),
-        EMAWeightAveraging(
-            decay=float(config.trainer.ema_decay), update_starting_at_step=int(config.trainer.ema_start)
-        ),
+        WeightEMA(float(config.trainer.ema_decay), int(config.trainer.ema_start)),
         LearningRateMonitor("step"),
     ]
     if config.trainer.progress:
@@ -208,6 +209,27 @@ def build_trainer(config: DictConfig, module: SpectrogramModule, run_dir: Path) 
     )
 
 
+class WeightEMA(WeightAveraging):
+    """Exponential moving average of the weights, which validation and the exported model take.
+
+    What does not train keeps every bit: the average moves by a share of the distance, and buffers are copied.
+
+    Args:
+        decay: weight of the old average, in [0, 1).
+        start: first step that counts.
+    """
+
+    def __init__(self, decay: float, start: int) -> None:
+        def average(averaged: Any, current: Any, count: Any) -> None:
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+
+        super().__init__(use_buffers=False, multi_avg_fn=average)
+        self.start = start
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and step_idx >= self.start
+
+
 class FrozenExport(Callback):
     """Writes the model as it is when the source VAEs are released, for the frozen-against-joint gate."""
 
@@ -221,14 +243,14 @@ class FrozenExport(Callback):
 
 def export(model: SeparationModel, config: DictConfig, folder: Path, steps: int) -> Path:
     """Write a model folder whose card says where the weights come from."""
-    card = {
-        **_plain(config.card),
-        "training": {
-            "recipe": _without_folders(config),
-            "steps": steps,
-            **versions(),
-        },
-    }
+    training: dict[str, Any] = {"recipe": _without_folders(config), "steps": steps, **versions()}
+    card = _plain(config.card)
+    if config.init is not None:
+        before = read_card(pretrained.find(config.init))
+        training["init"] = {"sha256": before["weights"]["sha256"], **before.get("training", {})}
+        if config.stage == "encoders":  # the separation is that of the model it started from
+            card |= {key: before[key] for key in ("name", "description", "scores") if key in before}
+    card["training"] = training
     checkpoint.save(folder, model, card, storage_dtype=torch.bfloat16)
     return folder
 

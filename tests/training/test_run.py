@@ -1,5 +1,6 @@
 """The recipes as they are, on tiny models and generated songs: they compose, learn, resume and leave a model folder."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from sepvae import checkpoint
 from sepvae.data.mixing import ExcerptStream, Mixture
 from sepvae.errors import RecipeError
+from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training.run import compose, train
 
 RATE = 8000
@@ -61,6 +63,15 @@ def settings(songs: Path, run_dir: Path, *more: str) -> list[str]:
     return [*TINY, f"data.root={songs}", f"run_dir={run_dir}", *more]
 
 
+def stir(model: torch.nn.Module) -> None:
+    """Give the weights that start at zero a value, so that every path counts."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load(folder)[0].state_dict()
 
@@ -87,6 +98,24 @@ def test_vae_then_separation_leaves_a_model_that_separates(songs: Path, tmp_path
     assert all(torch.equal(before[name], frozen[name]) for name in decoders)
     assert any(not torch.equal(before[name], after[name]) for name in decoders)
     assert any(not torch.equal(before[name], frozen[name]) for name in trunk)
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_refit_of_the_encoders_changes_nothing_else(
+    in_turn: bool, songs: Path, tmp_path: Path, tiny_config: SeparationConfig
+) -> None:
+    model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=RATE))
+    stir(model)
+    card = {"scores": [{"set": "a"}]}
+    checkpoint.save(tmp_path / "before", model, card, storage_dtype=torch.bfloat16)
+    changes = [f"init={tmp_path / 'before'}", "optim.max_steps=6", f"losses.in_turn={in_turn}"]
+    folder = train("music/encoders", settings(songs, tmp_path / "run", *changes))
+    before, after = weights(tmp_path / "before"), weights(folder)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    encoders = {name for name in before if name.split(".")[2:3] in (["bottom_up"], ["heads"])}
+    assert changed <= encoders
+    assert {name.split(".")[1] for name in changed} == set(tiny_config.sources)
+    assert checkpoint.load(folder)[1]["scores"] == [{"set": "a"}]
 
 
 def test_mask_net_takes_steps(songs: Path, tmp_path: Path) -> None:
