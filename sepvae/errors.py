@@ -27,3 +27,7 @@ class ShapeError(SepvaeError):
 
 class DataError(SepvaeError):
     """A dataset folder does not have the layout or the content that the task needs."""
+
+
+class DownloadError(SepvaeError):
+    """A file cannot be fetched, or is not the one that was expected."""

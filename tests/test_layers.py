@@ -12,8 +12,11 @@ PACKAGE = Path(sepvae.errors.__file__).parent
 LAYERS = (
     "errors",
     "resources",
+    "download",
     "resample",
+    "containers",
     "encoding",
+    "decoders",
     "audio",
     "outputs",
     "signal",

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from sepvae.cli.data import data
 from sepvae.cli.separate import separate
 from sepvae.errors import SepvaeError
 
@@ -22,10 +23,12 @@ _TRAIN_EXTRA = {
     "mido",
     "museval",
     "omegaconf",
+    "pyloudnorm",
     "scipy",
     "tensorboard",
     "torchaudio",
     "torchmetrics",
+    "yaml",
 }
 
 
@@ -55,6 +58,7 @@ def cli() -> None:
 
 
 cli.add_command(separate)
+cli.add_command(data)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -165,68 +169,6 @@ def show_model(name: str) -> None:
     from sepvae.pretrained import find
 
     click.echo(json.dumps(read_card(find(name)), indent=2, ensure_ascii=False))
-
-
-@cli.group()
-def data() -> None:
-    """Build datasets."""
-
-
-@data.command()
-@click.argument("name")
-@click.option(
-    "--root",
-    required=True,
-    type=click.Path(path_type=Path),
-    envvar="SEPVAE_DATA",
-    help="Folder of the raw material.",
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the sets.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
-@click.option("--only", multiple=True, metavar="CORPUS", help="Take this corpus only; can be repeated.")
-@click.option(
-    "--soundfont",
-    "soundfonts",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder to look for SoundFonts in, before the usual places; can be repeated.",
-)
-@click.option(
-    "--variations",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Renderings of each MIDI song.",
-)
-@click.option("--songs", default=150, show_default=True, type=click.IntRange(min=0), help="Songs to compose.")
-def prepare(
-    name: str,
-    root: Path,
-    out: Path,
-    seed: int,
-    jobs: int,
-    only: tuple[str, ...],
-    soundfonts: tuple[Path, ...],
-    variations: int,
-    songs: int,
-) -> None:
-    """Build the dataset NAME in the layout that the recipes read, or finish one that was interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from sepvae.data.prepare import prepare as run
-
-    manifest = run(
-        name,
-        root,
-        out,
-        seed=seed,
-        jobs=jobs,
-        only=only or None,
-        soundfonts=soundfonts,
-        variations=variations,
-        songs=songs,
-    )
-    click.echo(os.fsencode(manifest))
 
 
 def main() -> None:

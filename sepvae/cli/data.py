@@ -1,0 +1,225 @@
+"""`sepvae data`: fetch, check and prepare datasets."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from sepvae.errors import DataError
+
+
+@click.group()
+def data() -> None:
+    """Fetch, check and prepare datasets."""
+
+
+@data.command("list")
+def list_datasets() -> None:
+    """Print a table of the datasets that can be prepared."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sepvae.data.datasets import DATASETS
+
+    table = Table("name", "what", "size", "licence", "--download")
+    for dataset in DATASETS.values():
+        table.add_row(
+            dataset.name, dataset.title, dataset.size, dataset.licence, "yes" if dataset.archives else "no"
+        )
+    Console().print(table)
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    envvar="SEPVAE_DATA",
+    help="Folder of the raw material.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sets.")
+@click.option(
+    "--check", "check_root", type=click.Path(path_type=Path), help="Only say what is missing or broken here."
+)
+@click.option("--thorough", is_flag=True, help="With --check: decode every file instead of reading headers.")
+@click.option(
+    "--download", "download_root", type=click.Path(path_type=Path), help="Fetch and unpack it here first."
+)
+@click.option(
+    "--set", "options", multiple=True, metavar="KEY=VALUE", help="Option of the dataset; can be repeated."
+)
+@click.option(
+    "--rate", type=click.IntRange(min=1000), help="Sample rate of the sets in Hz, instead of the usual one."
+)
+@click.option(
+    "--channels", type=click.IntRange(1, 2), help="Channels of the sets, instead of the usual count."
+)
+@click.option("--seed", default=0, show_default=True, help="Of what is random in our own sets.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
+@click.option("--only", multiple=True, metavar="CORPUS", help="Take this corpus only; can be repeated.")
+@click.option(
+    "--soundfont",
+    "soundfonts",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder to look for SoundFonts in, before the usual places; can be repeated.",
+)
+@click.option(
+    "--variations",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Renderings of each MIDI song.",
+)
+@click.option("--songs", default=150, show_default=True, type=click.IntRange(min=0), help="Songs to compose.")
+def prepare(
+    name: str,
+    root: Path | None,
+    out: Path | None,
+    check_root: Path | None,
+    thorough: bool,
+    download_root: Path | None,
+    options: tuple[str, ...],
+    rate: int | None,
+    channels: int | None,
+    seed: int,
+    jobs: int,
+    only: tuple[str, ...],
+    soundfonts: tuple[Path, ...],
+    variations: int,
+    songs: int,
+) -> None:
+    """Build the dataset NAME in the layout that the recipes read, or finish one that was interrupted.
+
+    NAME is one of `sepvae data list`, or one of our own sets: music.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from sepvae.data.datasets import DATASETS
+
+    if name not in DATASETS:
+        if check_root or download_root or options or rate or channels:
+            raise DataError(
+                f"{name} has no --check, --download, --set, --rate or --channels (see sepvae data list)"
+            )
+        _prepare_own(name, *_both(root, out), seed, jobs, only, soundfonts, variations, songs)
+        return
+    dataset = DATASETS[name].with_options(_pairs(options))
+    if download_root is not None:
+        from sepvae.data.download import fetch
+
+        with _bytes_bar() as report:
+            fetch(dataset, download_root, progress=report)
+        root = root or download_root
+    if check_root is not None:
+        from sepvae.data.check import check, lines
+
+        with _tracks_bar("checking") as report_tracks:
+            found = check(dataset, check_root, thorough=thorough, progress=report_tracks)
+        for line in lines(found, check_root):
+            click.echo(line)
+        if not found.complete:
+            raise DataError(f"{name} under {check_root} is not complete")
+    if out is not None or (check_root is None and download_root is None):
+        from sepvae.data.cache import prepare as run
+
+        root, out = _both(root or check_root, out)
+        with _tracks_bar("preparing") as report_tracks:
+            manifest = run(
+                dataset, root, out, sample_rate=rate, channels=channels, jobs=jobs, progress=report_tracks
+            )
+        click.echo(os.fsencode(manifest))
+
+
+def _prepare_own(
+    name: str,
+    root: Path,
+    out: Path,
+    seed: int,
+    jobs: int,
+    only: tuple[str, ...],
+    soundfonts: tuple[Path, ...],
+    variations: int,
+    songs: int,
+) -> None:
+    """Build one of the sets that are made here rather than found."""
+    from sepvae.data.prepare import prepare as run
+
+    manifest = run(
+        name,
+        root,
+        out,
+        seed=seed,
+        jobs=jobs,
+        only=only or None,
+        soundfonts=soundfonts,
+        variations=variations,
+        songs=songs,
+    )
+    click.echo(os.fsencode(manifest))
+
+
+def _both(root: Path | None, out: Path | None) -> tuple[Path, Path]:
+    if root is None:
+        raise click.UsageError("Missing option '--root'.")
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
+    return root, out
+
+
+def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set takes KEY=VALUE, found {option!r}")
+        pairs[key] = value
+    return pairs
+
+
+@contextmanager
+def _tracks_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that counts tracks."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
+def _bytes_bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on stderr for each file that is fetched."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    tasks: dict[str, TaskID] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def report(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield report

@@ -1,0 +1,230 @@
+"""Prepared sets: any dataset decoded once, at one rate, into 16-bit WAV files that training reads without decoding.
+
+A prepared set is in the stems layout, so that it can be listened to, trained on and evaluated alike. Every track
+remembers the files and the settings that it was made from, and is made again only when they change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sepvae.data.corpora import read_info, write_track
+from sepvae.data.datasets.base import Dataset, RawTrack
+from sepvae.errors import DataError, OutputError
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+"""Raised when the same settings would give other files."""
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+"""Called with the tracks that are done and all of them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bytes of a prepared set, beside the raw files.
+
+    Args:
+        dataset: the reader with its options.
+        sample_rate: hertz, > 0.
+        channels: 1 or 2.
+    """
+
+    dataset: Dataset
+    sample_rate: int
+    channels: int
+
+    def plain(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "dataset": self.dataset.name,
+            "options": dataclasses.asdict(self.dataset),
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "format": FORMAT,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()
+
+
+def prepare(
+    dataset: Dataset,
+    root: str | Path,
+    out: str | Path,
+    *,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    jobs: int = 1,
+    progress: Progress = lambda done, of: None,
+) -> Path:
+    """Decode a dataset into a prepared set; what is complete is kept, what cannot be read is left out and named.
+
+    Args:
+        dataset: the reader.
+        root: folder of the raw files.
+        out: folder of the set, one sub-folder per split.
+        sample_rate: hertz; None takes the dataset's own.
+        channels: 1 or 2; None takes the dataset's own.
+        jobs: processes, > 0.
+        progress: called after every track.
+
+    Returns:
+        The path of `manifest.json`.
+
+    Raises:
+        DataError: not the layout, no track that can be read, or a folder made with other settings.
+        OutputError: the folder cannot be written.
+    """
+    root, out = Path(root), Path(out)
+    if not root.is_dir():
+        raise DataError(f"no such folder: {root}")
+    settings = Settings(dataset, sample_rate or dataset.sample_rate, channels or dataset.channels)
+    _check_settings(settings, out)
+    tracks = dataset.tracks(root)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        skipped = dict(_make_all(settings, tracks, root, out, jobs, progress))
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error}") from error
+    for name, reason in skipped.items():
+        log.warning("left out %s: %s", name, reason)
+    made = [track for track in tracks if f"{track.split}/{track.name}" not in skipped]
+    if not made:
+        raise DataError(
+            f"no track of {dataset.name} under {root} can be read; the first: {next(iter(skipped.values()))}"
+        )
+    return _write_manifest(settings, made, skipped, out)
+
+
+def _check_settings(settings: Settings, out: Path) -> None:
+    """Refuse a folder that holds a set made in another way."""
+    path = out / MANIFEST_NAME
+    draft = out / f".{MANIFEST_NAME}"  # names the settings of a set that is not finished
+    known = next((_read_json(p) for p in (path, draft) if p.is_file()), None)
+    if known is None:
+        if out.is_dir() and any(out.iterdir()):
+            raise DataError(f"{out} is not empty and was not made by this command")
+        out.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps({"settings": settings.plain()}), encoding="utf-8")
+        return
+    before, now = (
+        known.get("settings", {"dataset": known.get("dataset")}),
+        json.loads(json.dumps(settings.plain())),
+    )
+    changed = [
+        f"{key} {before.get(key)!r}, not {value!r}" for key, value in now.items() if before.get(key) != value
+    ]
+    if changed:
+        raise DataError(f"{out} was made with {'; '.join(changed)}")
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def fingerprint(track: RawTrack, root: Path, digest: str) -> str:
+    """What a prepared track is made from: the settings, and the names and sizes of its files."""
+    parts = [
+        [source, os.path.relpath(part.path, root), part.stream, part.gain, part.path.stat().st_size]
+        for source, parts in sorted(track.stems.items())
+        for part in parts
+    ]
+    return hashlib.sha256(json.dumps([digest, parts]).encode()).hexdigest()
+
+
+def _make_all(
+    settings: Settings, tracks: Sequence[RawTrack], root: Path, out: Path, jobs: int, progress: Progress
+) -> Iterator[tuple[str, str]]:
+    """Make the tracks; yields those that had to be left out, with the reason."""
+    work = [(settings, track, root, out) for track in tracks]
+    if jobs <= 1:
+        yield from _reasons(tracks, map(_make, work), progress)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        try:
+            yield from _reasons(tracks, pool.map(_make, work, chunksize=1), progress)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _reasons(
+    tracks: Sequence[RawTrack], results: Iterator[str | None], progress: Progress
+) -> Iterator[tuple[str, str]]:
+    for index, (track, reason) in enumerate(zip(tracks, results, strict=True), 1):
+        progress(index, len(tracks))
+        if reason is not None:
+            yield f"{track.split}/{track.name}", reason
+
+
+def _make(work: tuple[Settings, RawTrack, Path, Path]) -> str | None:
+    """Make one track unless it is there already; the reason where it cannot be made."""
+    settings, track, root, out = work
+    folder = out / track.split / track.name
+    for draft in folder.parent.glob(f".{track.name}.*") if folder.parent.is_dir() else ():
+        shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+    if not track.stems:
+        return f"no source in it: {track.missing[0]} is missing" if track.missing else "no source in it"
+    try:
+        made_from = fingerprint(track, root, settings.digest)
+        if folder.is_dir():
+            if read_info(folder).get("made_from") == made_from:
+                return None
+            shutil.rmtree(folder)
+        stems = settings.dataset.render(track, settings.sample_rate, settings.channels)
+        info = {"solo": track.solo, "made_from": made_from, "dataset": settings.dataset.name}
+        write_track(folder, stems, settings.sample_rate, info)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _write_manifest(
+    settings: Settings, tracks: Sequence[RawTrack], skipped: dict[str, str], out: Path
+) -> Path:
+    """Write `manifest.json`: settings and their hash, licence, sources, tracks by split, what was left out."""
+    dataset = settings.dataset
+    splits: dict[str, dict[str, list[str]]] = {}
+    for track in tracks:
+        splits.setdefault(track.split, {})[track.name] = [dataset.name]
+    manifest = {
+        "dataset": dataset.name,
+        "settings": settings.plain(),
+        "settings_sha256": settings.digest,
+        "sample_rate": settings.sample_rate,
+        "sources": dataset.sources(tracks),
+        "corpora": {
+            dataset.name: {
+                "title": dataset.title,
+                "licence": dataset.licence,
+                "credit": dataset.credit,
+                "homepage": dataset.homepage,
+            }
+        },
+        "splits": splits,
+        "skipped": skipped,
+    }
+    with tempfile.NamedTemporaryFile(
+        "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    path = out / MANIFEST_NAME
+    os.replace(file.name, path)
+    path.chmod(0o644)
+    (out / f".{MANIFEST_NAME}").unlink(missing_ok=True)
+    return path

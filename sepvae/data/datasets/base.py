@@ -1,0 +1,240 @@
+"""What every dataset reader says about its files; nothing here decodes more of them than it is asked to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sepvae.data.corpora import resample
+from sepvae.data.datasets.decode import decode
+from sepvae.errors import DataError
+
+AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4")
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file that a source is made of.
+
+    Args:
+        path: the audio file.
+        stream: index of the audio stream within a container of several; None for the only one.
+        gain: factor, -1 subtracts.
+    """
+
+    path: Path
+    stream: int | None = None
+    gain: float = 1.0
+
+
+@dataclass(frozen=True)
+class RawTrack:
+    """One track of a dataset as its files lie on disk.
+
+    Args:
+        split: the set that it belongs to, mostly train, valid or test.
+        name: unique within its split, fit for a folder.
+        stems: source -> the files whose sum it is; a source that is not in it is silent.
+        solo: whether it is one source on its own rather than a mixture.
+        missing: files that the layout promises and that are not there.
+    """
+
+    split: str
+    name: str
+    stems: Mapping[str, tuple[Part, ...]]
+    solo: bool = False
+    missing: tuple[Path, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All files, source by source."""
+        return tuple(part for parts in self.stems.values() for part in parts)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a dataset on disk that is not as it should be.
+
+    Args:
+        kind: `missing`, `broken`, or `note` for what needs no repair.
+        where: the file or folder.
+        what: one phrase.
+    """
+
+    kind: str
+    where: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that holds a dataset or a part of it.
+
+    Args:
+        url: its public address; several for a file that is split into pieces, in order.
+        name: name to store it under.
+        checksums: `md5:...` or `sha256:...` of each piece; empty where nobody published one.
+        folder: sub-folder of the root to unpack into.
+    """
+
+    url: tuple[str, ...]
+    name: str
+    checksums: tuple[str, ...] = ()
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """A public dataset or a kind of folder: where its files lie, and what it is called.
+
+    The fields of a subclass are its options; they are part of what a prepared set is made with.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    licence: ClassVar[str]
+    credit: ClassVar[str]
+    homepage: ClassVar[str]
+    size: ClassVar[str]
+    sample_rate: ClassVar[int]
+    channels: ClassVar[int]
+    archives: ClassVar[tuple[Archive, ...]] = ()
+
+    @abstractmethod
+    def tracks(self, root: Path) -> list[RawTrack]:
+        """The tracks under a root folder, in a fixed order.
+
+        Raises:
+            DataError: the folder does not have the layout.
+        """
+
+    def sources(self, tracks: Sequence[RawTrack]) -> tuple[str, ...]:
+        """Names of the sources, in the order of axis K."""
+        return tuple(sorted({source for track in tracks for source in track.stems}))
+
+    def expected(self, root: Path, tracks: Sequence[RawTrack]) -> Iterator[Problem]:
+        """What the real dataset has and this folder lacks, beside the files that each track names."""
+        yield from ()
+
+    def render(self, track: RawTrack, sample_rate: int, channels: int) -> dict[str, np.ndarray]:
+        """Decode a track: each source the sum of its files, all of one length.
+
+        Shape:
+            -> source -> `[C, L]`
+
+        Raises:
+            DataError: a file cannot be decoded.
+        """
+        stems = {
+            source: total([read(part, sample_rate, channels) for part in parts])
+            for source, parts in track.stems.items()
+        }
+        return pad_together(stems)
+
+    def with_options(self, options: Mapping[str, str]) -> Dataset:
+        """This dataset with options from text, as the command line gives them.
+
+        Raises:
+            DataError: an unknown option, or a value that does not fit.
+        """
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        values: dict[str, Any] = {}
+        for name, text in options.items():
+            if name not in fields:
+                known = ", ".join(fields) or "none"
+                raise DataError(f"{self.name} has no option {name!r} (known: {known})")
+            values[name] = _value(text, getattr(self, name), name)
+        return dataclasses.replace(self, **values)
+
+
+def _value(text: str, like: Any, name: str) -> Any:
+    """Text as a value of the same type as another."""
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(like, tuple):
+            return tuple(item.strip() for item in text.split(",") if item.strip())
+        return type(like)(text)
+    except (ValueError, KeyError):
+        raise DataError(f"option {name} is of type {type(like).__name__}, found {text!r}") from None
+
+
+def read(part: Part, sample_rate: int, channels: int) -> np.ndarray:
+    """A part at one rate and count of channels, `[C, L]`."""
+    audio, rate = decode(part.path, part.stream)
+    return part.gain * to_channels(resample(audio, rate, sample_rate), channels)
+
+
+def to_channels(audio: np.ndarray, channels: int) -> np.ndarray:
+    """Mono doubled to stereo, or any count averaged to mono; the first two of more than two.
+
+    Shape:
+        `[C', L]` -> `[channels, L]`, channels 1 or 2
+    """
+    if channels == 1:
+        return audio.mean(0, keepdims=True)
+    return np.repeat(audio, 2, axis=0) if len(audio) == 1 else audio[:2]
+
+
+def total(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Sum of recordings of different lengths, the shorter ones padded at the end: `[C, L]`."""
+    out = np.zeros((len(parts[0]), max(part.shape[1] for part in parts)), np.float32)
+    for part in parts:
+        out[:, : part.shape[1]] += part
+    return out
+
+
+def pad_together(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All stems padded at the end to the length of the longest: source -> `[C, L]`."""
+    length = max(audio.shape[1] for audio in stems.values())
+    return {source: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for source, audio in stems.items()}
+
+
+def folders_of(root: Path) -> list[Path]:
+    """Folders right under a folder, hidden ones left out, by name."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+
+
+def audio_files(folder: Path, *, deep: bool = False) -> list[Path]:
+    """Audio files in a folder, or also in those below it; hidden files and folders are left out."""
+    found: list[Path] = []
+    for path, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if deep and not name.startswith((".", "_")))
+        found += [
+            Path(path, name)
+            for name in sorted(names)
+            if name.lower().endswith(AUDIO_EXTENSIONS) and not name.startswith(".")
+        ]
+    return found
+
+
+def file_of(folder: Path, stem: str, extensions: Iterable[str] = (".wav", ".flac")) -> Path | None:
+    """The file of this name without ending, in the first of the formats that it comes in."""
+    return next((p for extension in extensions if (p := folder / f"{stem}{extension}").is_file()), None)
+
+
+def locate(root: Path, *markers: str, inside: Sequence[str] = ()) -> Path:
+    """The folder that has at least one of the markers right under it: the root, or a folder in it of a usual name.
+
+    Raises:
+        DataError: neither has one.
+    """
+    for folder in (root, *(root / name for name in inside)):
+        if any((folder / marker).exists() for marker in markers):
+            return folder
+    raise DataError(f"expected {' or '.join(markers)} under {root}")
+
+
+def held_out(names: Iterable[str], share: float) -> set[str]:
+    """The names that a data set without splits keeps for validation: spread evenly, at least one of two or more."""
+    ordered = sorted(names)
+    count = min(max(round(share * len(ordered)), 1), len(ordered) - 1) if share > 0 else 0
+    return {ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count)}

@@ -1,0 +1,120 @@
+"""Whole files into arrays, one stream of a container with several included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from sepvae.audio import AudioReader
+from sepvae.errors import AudioFileError, DataError
+
+
+def decode(path: Path, stream: int | None = None) -> tuple[np.ndarray, int]:
+    """Read a file from beginning to end.
+
+    Args:
+        path: in any format that soundfile or ffmpeg's libraries read.
+        stream: index among the audio streams of a container; None where there is but one.
+
+    Returns:
+        float32 audio and its rate in hertz.
+
+    Shape:
+        -> `[C, L]`
+
+    Raises:
+        DataError: missing, damaged, cut short, not finite, or without such a stream.
+    """
+    if stream is not None:
+        return _decode_stream(path, stream)
+    try:
+        with AudioReader(path) as reader:
+            blocks = list(reader.blocks())
+            if reader.loss:
+                raise DataError(f"{path}: {reader.loss}")
+    except AudioFileError as error:
+        raise DataError(str(error)) from error
+    return np.concatenate(blocks, axis=1), reader.info.sample_rate
+
+
+def _decode_stream(path: Path, index: int) -> tuple[np.ndarray, int]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            streams = container.streams.audio
+            if index >= len(streams):
+                raise DataError(f"{path}: has {len(streams)} audio streams, number {index} is wanted")
+            stream = streams[index]
+            resampler = av.AudioResampler(format="fltp")  # converts the sample format only
+            blocks = [
+                part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
+            ]
+            rate = stream.codec_context.sample_rate
+    except (OSError, ValueError) as error:  # PyAV's errors are both
+        raise DataError(f"{path}: cannot be decoded ({type(error).__name__})") from error
+    if not blocks:
+        raise DataError(f"{path}: stream {index} holds no audio")
+    audio = np.concatenate(blocks, axis=1).astype(np.float32, copy=False)
+    if not np.isfinite(audio).all():
+        raise DataError(f"{path}: stream {index} holds NaN or infinite samples")
+    return audio, rate
+
+
+def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
+    """Rate, channels and frames (None where the header does not say) of a file, without decoding it.
+
+    Raises:
+        DataError: missing, empty, or not audio.
+    """
+    if stream is None:
+        try:
+            with AudioReader(path) as reader:
+                return reader.info.sample_rate, reader.info.channels, reader.info.frames
+        except AudioFileError as error:
+            raise DataError(str(error)) from error
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            streams = container.streams.audio
+            if stream >= len(streams):
+                raise DataError(f"{path}: has {len(streams)} audio streams, number {stream} is wanted")
+            chosen = streams[stream]
+            context = chosen.codec_context
+            length = None
+            if chosen.duration is not None and chosen.time_base is not None:
+                length = round(chosen.duration * chosen.time_base * context.sample_rate)
+            return context.sample_rate, context.channels, length
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be opened ({type(error).__name__})") from error
+
+
+def cut_short(path: Path) -> bool:
+    """Whether a file ends before its header says so, found without decoding it; False where that cannot be told."""
+    try:
+        if path.suffix.lower() == ".wav":
+            return _wav_promises(path) > path.stat().st_size
+        with soundfile.SoundFile(str(path)) as file:
+            file.seek(max(file.frames - 1, 0))
+            return len(file.read(1)) == 0
+    except soundfile.SoundFileError:
+        return path.suffix.lower() in (".flac", ".ogg", ".opus")
+    except OSError:
+        return True
+
+
+def _wav_promises(path: Path) -> int:
+    """Bytes that a WAV file must have by the size of its data chunk; 0 where the size is left open."""
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return 0
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return file.tell() + size if size < 0x7FFFF000 else 0  # what writers to a pipe put in
+            file.seek(size + size % 2, 1)
+    return 0

@@ -1,0 +1,133 @@
+"""Anybody's own recordings: a folder per track with a file per source, or a folder per source with anything in it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sepvae.data.datasets.base import (
+    SPLITS,
+    Dataset,
+    Part,
+    RawTrack,
+    audio_files,
+    folders_of,
+    held_out,
+)
+from sepvae.errors import DataError
+
+MIXTURES = ("mixture", "mix", "master")
+
+
+@dataclass(frozen=True)
+class Stems(Dataset):
+    """Any folder `<track>/<source>.<ext>`, with or without `train`, `valid` and `test` above the tracks.
+
+    Args:
+        only: sources to take; none takes all. What is left out is not in the mixture either.
+        rest: name of a source made of what a track's `mixture` file has beyond its sources; empty makes none.
+        valid: share of the tracks kept for validation where no split is given, in [0, 1).
+    """
+
+    name = "stems"
+    title = "A folder of tracks, each with one audio file per source"
+    licence = "that of the recordings"
+    credit = ""
+    homepage = ""
+    size = "any"
+    sample_rate = 44100
+    channels = 2
+
+    only: tuple[str, ...] = ()
+    rest: str = ""
+    valid: float = 0.1
+
+    def tracks(self, root: Path) -> list[RawTrack]:
+        folders = {folder.name: folder for folder in folders_of(root)}
+        if set(folders) & set(SPLITS) and set(folders) <= set(SPLITS):
+            found = [
+                self._track(split, folder)
+                for split in SPLITS
+                if split in folders
+                for folder in folders_of(folders[split])
+            ]
+        else:
+            names = held_out(folders, self.valid)
+            found = [
+                self._track("valid" if name in names else "train", folder) for name, folder in folders.items()
+            ]
+        kept = [track for track in found if track is not None]
+        if not kept:
+            raise DataError(f"expected <track>/<source>.<wav|flac|mp3|...> under {root}")
+        return kept
+
+    def sources(self, tracks: Sequence[RawTrack]) -> tuple[str, ...]:
+        names = super().sources(tracks)
+        return tuple(sorted(names, key=lambda name: (name == (self.rest or "other"), name)))
+
+    def _track(self, split: str, folder: Path) -> RawTrack | None:
+        stems: dict[str, list[Part]] = defaultdict(list)
+        mixture = None
+        for path in audio_files(folder):
+            source = path.stem
+            if source.lower() in MIXTURES:
+                mixture = path
+            elif not self.only or source in self.only:
+                stems[source].append(Part(path))
+        if twice := next((parts for parts in stems.values() if len(parts) > 1), None):
+            raise DataError(f"two files for one stem: {twice[0].path} and {twice[1].path.name}")
+        solo = len(stems) == 1 and mixture is None
+        if self.rest and mixture is not None:
+            subtract = [Part(part.path, gain=-1.0) for parts in stems.values() for part in parts]
+            stems[self.rest] += [Part(mixture), *subtract]
+        if not stems:
+            return None
+        return RawTrack(
+            split, slug(folder.name), {source: tuple(parts) for source, parts in stems.items()}, solo
+        )
+
+
+@dataclass(frozen=True)
+class Solos(Dataset):
+    """Any folder `<source>/**`: recordings of one source each, which need not belong together.
+
+    Args:
+        valid: share of each source's recordings kept for validation, in [0, 1).
+    """
+
+    name = "solos"
+    title = "A folder per source, with recordings of that source alone"
+    licence = "that of the recordings"
+    credit = ""
+    homepage = ""
+    size = "any"
+    sample_rate = 44100
+    channels = 2
+
+    valid: float = 0.1
+
+    def tracks(self, root: Path) -> list[RawTrack]:
+        tracks = []
+        for folder in folders_of(root):
+            paths = {slug(str(path.relative_to(folder))): path for path in audio_files(folder, deep=True)}
+            kept = held_out(paths, self.valid)
+            tracks += [
+                RawTrack(
+                    "valid" if name in kept else "train",
+                    f"{folder.name}-{name}",
+                    {folder.name: (Part(path),)},
+                    solo=True,
+                )
+                for name, path in paths.items()
+            ]
+        if not tracks:
+            raise DataError(f"expected <source>/<anything>.<wav|flac|mp3|...> under {root}")
+        return tracks
+
+
+def slug(text: str) -> str:
+    """A name for a folder from any path: separators become dashes, a leading dot goes."""
+    return re.sub(r"[/\\]+", "-", text).lstrip(".") or "track"
