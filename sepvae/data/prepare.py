@@ -12,21 +12,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.data.music import (
-    CORPORA,
-    SAMPLE_RATE,
-    TRAIN_MIDI,
-    Item,
-    album_items,
-    composed_items,
-    demo_items,
-    midi_items,
-    speech_items,
-)
+from sepvae.data import music, noisy_speech
+from sepvae.data.items import CORPORA, Item
 from sepvae.data.render import SOUNDFONTS, find_fluidsynth, find_soundfont
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
+SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
+"""Name of a set that can be built from the raw material -> its rate in hertz."""
 log = logging.getLogger(__name__)
 
 
@@ -45,12 +38,13 @@ def prepare(
     """Build a dataset in the stems layout; what is already complete is kept.
 
     Args:
-        name: "music".
+        name: "music" or "speech".
         root: folder of the raw material.
         out: folder of the sets, one sub-folder per split.
         seed: decides every random choice.
         jobs: processes, > 0.
-        only: parts to make, of album, demo, speech, midi and composed; None makes all.
+        only: parts to make; of music album, demo, speech, midi and composed, of speech speech, noise and mixtures;
+            None makes all.
         soundfonts: folders to look for SoundFonts in, before the usual places.
         variations: versions of each training MIDI file, > 0; every second one is played by instruments of our own.
         songs: how many songs to compose, >= 0.
@@ -63,30 +57,44 @@ def prepare(
         OutputError: the output folder cannot be written.
     """
     root, out = Path(root), Path(out)
-    if name != "music":
-        raise DataError(f"no such dataset: {name} (known: music)")
+    if name not in SAMPLE_RATES:
+        raise DataError(f"no such dataset: {name} (known: {', '.join(SAMPLE_RATES)})")
     if not root.is_dir():
         raise DataError(f"no such folder of raw material: {root}")
-    makers: dict[str, Callable[[], list[Item]]] = {
-        "album": lambda: album_items(root),
-        "demo": lambda: demo_items(root),
-        "speech": lambda: speech_items(root, seed),
-        "midi": lambda: midi_items(root, seed, soundfonts, variations),
-        "composed": lambda: composed_items(root, seed, soundfonts, songs),
-    }
+    makers = makers_of(name, root, seed, soundfonts, variations, songs)
     if unknown := set(only or ()) - set(makers):
         raise DataError(f"no such part of {name}: {', '.join(sorted(unknown))} (known: {', '.join(makers)})")
     parts = [part for part in makers if only is None or part in only]
     if {"midi", "composed"} & set(parts):
         find_fluidsynth()
-        for soundfont in SOUNDFONTS if "midi" in parts else (TRAIN_MIDI.soundfont,):
+        for soundfont in SOUNDFONTS if "midi" in parts else (music.TRAIN_MIDI.soundfont,):
             find_soundfont(soundfont, soundfonts)
     known = read_manifest(out)
-    if known.get("seed", seed) != seed:
-        raise DataError(f"{out} was made with seed {known['seed']}, not {seed}")
+    for key, value in (("dataset", name), ("seed", seed)):
+        if known.get(key, value) != value:
+            raise DataError(f"{out} was made with {key} {known[key]}, not {value}")
     items = [item for part in parts for item in makers[part]()]
     build(items, out, jobs=jobs)
-    return write_manifest(items, out, seed=seed)
+    return write_manifest(items, out, name=name, seed=seed)
+
+
+def makers_of(
+    name: str, root: Path, seed: int, soundfonts: Sequence[str | Path], variations: int, songs: int
+) -> dict[str, Callable[[], list[Item]]]:
+    """The parts of a set, each with the function that plans its tracks."""
+    if name == "speech":
+        return {
+            "speech": lambda: noisy_speech.speech_items(root, seed),
+            "noise": lambda: noisy_speech.noise_items(root, seed),
+            "mixtures": lambda: noisy_speech.mixture_items(root, seed),
+        }
+    return {
+        "album": lambda: music.album_items(root),
+        "demo": lambda: music.demo_items(root),
+        "speech": lambda: music.speech_items(root, seed),
+        "midi": lambda: music.midi_items(root, seed, soundfonts, variations),
+        "composed": lambda: music.composed_items(root, seed, soundfonts, songs),
+    }
 
 
 def make(item: Item, out: Path) -> None:
@@ -134,7 +142,7 @@ def read_manifest(out: Path) -> dict:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def write_manifest(items: Sequence[Item], out: Path, *, seed: int) -> Path:
+def write_manifest(items: Sequence[Item], out: Path, *, name: str, seed: int) -> Path:
     """Write `manifest.json`: the licence and credit of each corpus, and the tracks of each split with their corpora.
 
     Tracks that an earlier run made stay listed while their folders are there.
@@ -148,9 +156,9 @@ def write_manifest(items: Sequence[Item], out: Path, *, seed: int) -> Path:
     }
     used = {corpus for tracks in splits.values() for corpora in tracks.values() for corpus in corpora}
     manifest = {
-        "dataset": "music",
+        "dataset": name,
         "seed": seed,
-        "sample_rate": SAMPLE_RATE,
+        "sample_rate": SAMPLE_RATES[name],
         "corpora": {key: asdict(corpus) for key, corpus in CORPORA.items() if key in used},
         "splits": splits,
     }

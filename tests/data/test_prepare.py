@@ -197,8 +197,8 @@ def test_what_is_missing_is_said_before_the_work_starts(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(DataError, match="no such dataset: speech"):
-        prepare("speech", raw, out)
+    with pytest.raises(DataError, match="no such dataset: talk"):
+        prepare("talk", raw, out)
     with pytest.raises(DataError, match="no such folder of raw material"):
         prepare("music", tmp_path / "nowhere", out)
     with pytest.raises(DataError, match="no such part of music: noise"):

@@ -1,0 +1,287 @@
+"""The speech set: clean and reverberant speech, recorded and generated noise, and test mixtures at fixed SNRs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import oaconvolve
+
+from sepvae.data.corpora import read_audio, resample, write_track
+from sepvae.data.items import Item, raw_files, seed_of
+from sepvae.data.music import SPEAKERS, active_rms_db
+
+SAMPLE_RATE = 16000
+SNRS_DB = (-5, 0, 5, 10, 15)
+TEST_S = 20.0
+TRACK_S = 300.0
+GENERATED_S = 1500.0
+SPEECH_DB = -24.0
+NOISE_DB = -28.0
+NARROW_HZ = 8000
+"""Sampling rate through which some of the training speech goes, as over a telephone."""
+TEST_SPEAKER = "8226"
+VALID_DIGIT_SPEAKERS = ("george", "nicolas")
+VALID_NOISE_SHARE = 0.06
+MAX_REFLECTIONS = 25
+VARIATIONS = ("dry", "room", "room")
+
+
+def speech_items(root: Path, seed: int) -> list[Item]:
+    """Utterances of the training speakers as long solo tracks: as they are, and twice in simulated rooms."""
+    items = []
+    for speaker in SPEAKERS:
+        files = raw_files(root, "speech", f"{speaker}/*.opus")
+        for index, part in enumerate(_parts(files, 4)):
+            for variation, kind in enumerate(VARIATIONS):
+                name = f"speech-{speaker}-{index:02d}-{variation}"
+                make = partial(make_speech, part, kind, partial(seed_of, seed, name))
+                items.append(Item("train", name, ("speech",), make))
+    return items
+
+
+def noise_items(root: Path, seed: int) -> list[Item]:
+    """Noise for training in long solo tracks: recorded, less the sound groups of the validation set, and generated."""
+    files = training_noise(root, seed)
+    items = [
+        Item(
+            "train",
+            f"noise-recorded-{index:02d}",
+            ("noise",),
+            partial(make_noise, part, partial(seed_of, seed, "noise", str(index))),
+        )
+        for index, part in enumerate(_parts(files, max(1, round(len(files) / 60))))
+    ]
+    for index in range(round(GENERATED_S / TRACK_S)):
+        name = f"noise-generated-{index:02d}"
+        make = partial(make_generated_noise, partial(seed_of, seed, name))
+        items.append(Item("train", name, ("generated-noise",), make))
+    return items
+
+
+def mixture_items(root: Path, seed: int) -> list[Item]:
+    """Mixtures at fixed SNRs: a speaker and sounds that training never hears, and spoken digits likewise."""
+    noises = raw_files(root, "noise", "test/*.opus")
+    plans = [
+        ("valid", digits(root, True), validation_noise(root, seed), "digits", 2),
+        ("test", raw_files(root, "speech", f"{TEST_SPEAKER}/*.opus"), noises, "speech", 6),
+        ("test-digits", digits(root, False), noises, "digits", 6),
+    ]
+    items = []
+    for split, voices, sounds, corpus, count in plans:
+        for snr_db in SNRS_DB:
+            for index in range(count):
+                name = f"snr{snr_db:+03d}-{index}"
+                rng_of = partial(seed_of, seed, split, name)
+                make = partial(
+                    make_mixture, voices, sounds, snr_db, index % 2 == 1, (corpus, "noise"), rng_of
+                )
+                items.append(Item(split, name, (corpus, "noise"), make))
+    return items
+
+
+def _parts(files: Sequence[Path], count: int) -> list[list[Path]]:
+    return [[files[i] for i in part] for part in np.array_split(np.arange(len(files)), count) if part.size]
+
+
+def digits(root: Path, validation: bool) -> list[Path]:
+    """Spoken digits of the validation speakers, or of the others."""
+    files = raw_files(root, "digits", "*.flac")
+    return [path for path in files if (path.stem.split("_")[1] in VALID_DIGIT_SPEAKERS) == validation]
+
+
+def noise_groups(root: Path) -> dict[str, list[Path]]:
+    """The training recordings by sound: files that differ only in their number belong together."""
+    groups: dict[str, list[Path]] = {}
+    for path in raw_files(root, "noise", "train/*.opus"):
+        groups.setdefault(re.sub(r"[_\d]+$", "", path.stem).lower(), []).append(path)
+    return groups
+
+
+def _validation_groups(root: Path, seed: int) -> set[str]:
+    names = sorted(noise_groups(root))
+    chosen = seed_of(seed, "validation noise").permutation(len(names))
+    return {names[i] for i in chosen[: max(1, round(VALID_NOISE_SHARE * len(names)))]}
+
+
+def validation_noise(root: Path, seed: int) -> list[Path]:
+    """Recordings of the sound groups that are held out of training."""
+    held_out = _validation_groups(root, seed)
+    return [path for name, paths in noise_groups(root).items() if name in held_out for path in paths]
+
+
+def training_noise(root: Path, seed: int) -> list[Path]:
+    """Recordings of all other sound groups."""
+    held_out = _validation_groups(root, seed)
+    return [path for name, paths in noise_groups(root).items() if name not in held_out for path in paths]
+
+
+def mono(path: Path) -> np.ndarray:
+    """A file as mono at the set's rate.
+
+    Shape: `[L]`.
+    """
+    audio, rate = read_audio(path)
+    return resample(audio.mean(axis=0, keepdims=True), rate, SAMPLE_RATE)[0]
+
+
+def room(rng: np.random.Generator) -> np.ndarray:
+    """Impulse response of a random room with its direct sound at the first sample.
+
+    Shape: `[L]`.
+
+    Source:
+        Image sources of pyroomacoustics (Scheibler, Bezzam & Dokmanic 2018).
+    """
+    import pyroomacoustics
+
+    size = rng.uniform((3.0, 3.0, 2.4), (9.0, 7.0, 3.5))
+    reverberation_s = float(rng.uniform(0.15, 0.7))
+    absorption, order = pyroomacoustics.inverse_sabine(reverberation_s, size)
+    walls = pyroomacoustics.Material(absorption)
+    shoebox = pyroomacoustics.ShoeBox(
+        size, fs=SAMPLE_RATE, materials=walls, max_order=min(order, MAX_REFLECTIONS)
+    )
+    microphone = rng.uniform(0.5, size - 0.5)
+    while True:
+        speaker = rng.uniform(0.5, size - 0.5)
+        if np.linalg.norm(speaker - microphone) > 0.3:
+            break
+    shoebox.add_source(speaker)
+    shoebox.add_microphone(microphone)
+    shoebox.compute_rir()
+    response = np.asarray(shoebox.rir[0][0], np.float32)
+    response = response[int(np.argmax(np.abs(response) > 0.3 * np.abs(response).max())) :]
+    return response / np.abs(response[: SAMPLE_RATE // 200]).max()
+
+
+def in_room(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Sound as a room lets it be heard, cut to its own length: `[L]` -> `[L]`."""
+    return oaconvolve(audio, response)[: audio.size].astype(np.float32)
+
+
+def at_level(audio: np.ndarray, level_db: float) -> np.ndarray:
+    """Bring the active part of a sound to a level; silence stays."""
+    now_db = active_rms_db(audio[None], SAMPLE_RATE // 10)
+    return audio * np.float32(10 ** ((level_db - now_db) / 20)) if np.isfinite(now_db) else audio
+
+
+def fade(audio: np.ndarray, seconds: float = 0.02) -> np.ndarray:
+    """Ramp both ends so that joined recordings do not click: `[L]` -> `[L]`."""
+    count = min(int(seconds * SAMPLE_RATE), audio.size // 2)
+    ramp = np.linspace(0, 1, count, dtype=np.float32)
+    out = audio.copy()
+    out[:count] *= ramp
+    out[audio.size - count :] *= ramp[::-1]
+    return out
+
+
+def make_speech(
+    files: Sequence[Path], kind: str, rng_of: Callable[[], np.random.Generator], folder: Path
+) -> None:
+    """Join utterances with short pauses; in a room, every utterance has its own, and one in six is narrow-band."""
+    rng = rng_of()
+    pieces = []
+    for path in files:
+        audio = mono(path)
+        if kind == "room":
+            audio = np.pad(audio, (0, SAMPLE_RATE // 4))
+            audio = in_room(audio, room(rng))
+            if rng.random() < 1 / 6:
+                narrow = resample(resample(audio[None], SAMPLE_RATE, NARROW_HZ), NARROW_HZ, SAMPLE_RATE)[0]
+                audio = np.pad(narrow, (0, max(0, audio.size - narrow.size)))[: audio.size]
+        pieces.append(at_level(audio, SPEECH_DB + rng.normal(0, 2)))
+        pieces.append(np.zeros(int(rng.uniform(0.1, 0.8) * SAMPLE_RATE), np.float32))
+    _write(folder, {"speech": np.concatenate(pieces)}, ("speech",), solo=True)
+
+
+def make_noise(files: Sequence[Path], rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
+    """Join recordings, each at nearly the same level; short ones are repeated."""
+    rng = rng_of()
+    pieces = []
+    for path in files:
+        audio = at_level(mono(path), NOISE_DB + rng.normal(0, 3))
+        repeats = int(np.clip(6 * SAMPLE_RATE / max(audio.size, 1), 1, 4))
+        pieces += [fade(audio)] * repeats
+    _write(folder, {"noise": np.concatenate(pieces)}, ("noise",), solo=True)
+
+
+def make_generated_noise(rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
+    """Steady noises that the recordings lack: hiss, rumble and fans of any tone, and mains hum with its harmonics."""
+    rng = rng_of()
+    pieces: list[np.ndarray] = []
+    while sum(piece.size for piece in pieces) < TRACK_S * SAMPLE_RATE:
+        count = int(rng.uniform(8, 20) * SAMPLE_RATE)
+        audio = coloured_noise(count, rng)
+        if rng.random() < 0.4:
+            audio = audio * 10 ** (rng.uniform(-30, 0) / 20) + hum(count, rng)
+        if rng.random() < 0.4:
+            speed_hz, depth = rng.uniform(0.1, 8), rng.uniform(0.1, 0.9)
+            audio = audio * (1 + depth * np.sin(2 * np.pi * speed_hz * np.arange(count) / SAMPLE_RATE))
+        pieces.append(fade(at_level(audio.astype(np.float32), NOISE_DB + rng.normal(0, 3))))
+    _write(folder, {"noise": np.concatenate(pieces)}, ("generated-noise",), solo=True)
+
+
+def coloured_noise(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise with a random slope of -9 to +3 dB an octave and a few resonances: `[L]`, RMS 1."""
+    hertz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
+    octaves = np.log2(np.maximum(hertz, 20) / 1000)
+    gain_db = rng.uniform(-9, 3) * octaves
+    for _ in range(rng.integers(0, 5)):
+        centre, width, height = rng.uniform(-4, 3), rng.uniform(0.05, 1.0), rng.uniform(-10, 20)
+        gain_db += height * np.exp(-0.5 * ((octaves - centre) / width) ** 2)
+    spectrum = np.fft.rfft(rng.standard_normal(count)) * 10 ** (gain_db / 20)
+    audio = np.fft.irfft(spectrum, count)
+    return audio / np.sqrt(np.mean(audio**2))
+
+
+def hum(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Mains hum, or the whine of a motor, with harmonics: `[L]`, RMS 1."""
+    base_hz = float(rng.choice((50.0, 60.0, 100.0, 120.0, rng.uniform(40, 400))))
+    time = np.arange(count) / SAMPLE_RATE
+    harmonics = np.arange(1, int(min(40, 7500 / base_hz)) + 1)
+    amplitudes = harmonics ** -rng.uniform(0.3, 1.5) * rng.uniform(0.1, 1, harmonics.size)
+    phases = rng.uniform(0, 2 * np.pi, harmonics.size)
+    audio = np.zeros(count)
+    for n, a, p in zip(harmonics, amplitudes, phases, strict=True):
+        audio += a * np.sin(2 * np.pi * base_hz * n * time + p)
+    return audio / np.sqrt(np.mean(audio**2))
+
+
+def make_mixture(
+    speech: Sequence[Path],
+    noises: Sequence[Path],
+    snr_db: float,
+    reverberant: bool,
+    corpora: tuple[str, ...],
+    rng_of: Callable[[], np.random.Generator],
+    folder: Path,
+) -> None:
+    """Twenty seconds of speech with short pauses, in a room or not, and noise at an SNR over the whole of it."""
+    rng = rng_of()
+    count = int(TEST_S * SAMPLE_RATE)
+    voice = _filled(speech, count, rng, pause_s=0.3)
+    if reverberant:
+        voice = in_room(voice, room(rng))
+    noise = _filled(noises, count, rng, pause_s=0.0)
+    voice = at_level(voice, SPEECH_DB)
+    noise *= np.float32(np.sqrt(np.mean(voice**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20))
+    _write(folder, {"speech": voice, "noise": noise}, corpora, solo=False, snr_db=snr_db, room=reverberant)
+
+
+def _filled(files: Sequence[Path], count: int, rng: np.random.Generator, pause_s: float) -> np.ndarray:
+    """Random files, each at the same level, joined until there are `count` samples."""
+    pieces: list[np.ndarray] = []
+    while sum(piece.size for piece in pieces) < count:
+        path = files[int(rng.integers(len(files)))]
+        pieces.append(fade(at_level(mono(path), SPEECH_DB)))
+        pieces.append(np.zeros(int(rng.uniform(0, 2) * pause_s * SAMPLE_RATE), np.float32))
+    return np.concatenate(pieces)[:count]
+
+
+def _write(folder: Path, stems: dict[str, np.ndarray], corpora: tuple[str, ...], **info: object) -> None:
+    stereo = {name: np.stack([audio, audio]) for name, audio in stems.items()}
+    write_track(folder, stereo, SAMPLE_RATE, {**info, "corpora": list(corpora)})

@@ -1,0 +1,105 @@
+"""The speech set keeps speakers and sounds apart, and its mixtures have the SNR that their name says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sepvae.data import noisy_speech
+from sepvae.data.corpora import read_info, read_stems, scan
+from sepvae.data.noisy_speech import SAMPLE_RATE, SNRS_DB, in_room, room
+from sepvae.data.prepare import prepare
+from sepvae.errors import DataError
+
+pytest.importorskip("pyroomacoustics")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short noise bursts in the folders of the raw material."""
+    root = tmp_path_factory.mktemp("raw")
+    rng = np.random.default_rng(0)
+    opus = {"format": "OGG", "subtype": "OPUS"}
+    names = [
+        f"librispeech/{speaker}/{i}.opus" for speaker in ("4088", "5652", "4406", "8226") for i in range(4)
+    ]
+    names += [
+        f"olpc-noise/train/{sound}{i}.opus" for sound in ("rain", "drill", "dog", "car") for i in (1, 2)
+    ]
+    names += [f"olpc-noise/test/{sound}.opus" for sound in ("boat", "tap")]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / name, 0.1 * rng.standard_normal(SAMPLE_RATE), SAMPLE_RATE, **opus)
+    (root / "fsdd").mkdir()
+    for speaker in ("george", "nicolas", "theo"):
+        soundfile.write(root / "fsdd" / f"3_{speaker}_0.flac", 0.1 * rng.standard_normal(4000), 8000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("speech")
+    prepare("speech", raw, out, only=("mixtures", "speech"))
+    return out
+
+
+def test_a_mixture_has_the_snr_of_its_name(built: Path) -> None:
+    for track in scan(built / "test", ("speech", "noise")):
+        stems = read_stems(track, SAMPLE_RATE)
+        snr_db = 10 * np.log10(np.mean(stems["speech"] ** 2) / np.mean(stems["noise"] ** 2))
+        assert snr_db == pytest.approx(read_info(track.folder)["snr_db"], abs=0.1)
+        assert not track.solo
+
+
+def test_every_snr_occurs_equally_often_with_and_without_a_room(built: Path) -> None:
+    infos = [read_info(track.folder) for track in scan(built / "test", ("speech", "noise"))]
+    for snr_db in SNRS_DB:
+        rooms = [info["room"] for info in infos if info["snr_db"] == snr_db]
+        assert sorted(rooms) == [False] * 3 + [True] * 3
+
+
+def test_validation_sounds_are_not_in_training(raw: Path) -> None:
+    training, validation = noisy_speech.training_noise(raw, 0), noisy_speech.validation_noise(raw, 0)
+    assert training
+    assert validation
+    assert {path.stem[:-1] for path in training}.isdisjoint(path.stem[:-1] for path in validation)
+
+
+def test_digits_of_the_validation_speakers_are_not_in_the_test(raw: Path) -> None:
+    speakers = [
+        {path.stem.split("_")[1] for path in noisy_speech.digits(raw, flag)} for flag in (True, False)
+    ]
+    assert speakers == [{"george", "nicolas"}, {"theo"}]
+
+
+def test_the_manifest_credits_what_was_used(built: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    assert manifest["dataset"] == "speech"
+    assert manifest["sample_rate"] == SAMPLE_RATE
+    assert set(manifest["corpora"]) == {"speech", "noise", "digits"}
+    assert set(manifest["splits"]) == {"train", "valid", "test", "test-digits"}
+
+
+def test_a_folder_of_another_set_is_refused(raw: Path, built: Path) -> None:
+    with pytest.raises(DataError, match="was made with dataset speech, not music"):
+        prepare("music", raw, built, only=("speech",))
+
+
+def test_a_room_starts_with_its_direct_sound_and_dies_away() -> None:
+    response = room(np.random.default_rng(1))
+    assert np.abs(response[: SAMPLE_RATE // 200]).max() == pytest.approx(1)
+    click = np.zeros(2 * SAMPLE_RATE, np.float32)
+    click[100] = 1
+    heard = in_room(click, response)
+    assert np.abs(heard[:100]).max() < 1e-6
+    assert np.sum(heard[SAMPLE_RATE:] ** 2) < 1e-3 * np.sum(heard**2)
+
+
+def test_generated_noise_is_steady_and_of_unit_power() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        for audio in (noisy_speech.coloured_noise(SAMPLE_RATE, rng), noisy_speech.hum(SAMPLE_RATE, rng)):
+            assert np.isfinite(audio).all()
+            assert np.mean(audio**2) == pytest.approx(1, rel=1e-3)
