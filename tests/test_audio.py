@@ -1,5 +1,8 @@
 """Reading: what a file holds comes back, and what is wrong with it is said in one line."""
 
+import os
+import struct
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -128,19 +131,6 @@ def test_an_mp3_that_tells_no_length_is_not_called_short(tmp_path: Path, noise: 
     assert reader.loss is None
 
 
-def damaged_flac(path: Path, noise: np.ndarray) -> None:
-    soundfile.write(path, np.tile(noise, 4).T, RATE, format="FLAC")
-    data = bytearray(path.read_bytes())
-    for at in range(len(data) // 2, len(data) // 2 + 400):
-        data[at] ^= 0x5A
-    path.write_bytes(data)
-
-
-def cut_flac(path: Path, noise: np.ndarray) -> None:
-    soundfile.write(path, np.tile(noise, 4).T, RATE, format="FLAC")
-    cut(path)
-
-
 def nan_late(path: Path, noise: np.ndarray) -> None:
     audio = np.tile(noise, 8).T.copy()
     audio[-100, 1] = np.nan
@@ -162,11 +152,38 @@ def half_a_header(path: Path, noise: np.ndarray) -> None:
     path.write_bytes(path.read_bytes()[:20])
 
 
-def rate_zero(path: Path, noise: np.ndarray) -> None:
+def edited_wav(path: Path, noise: np.ndarray, at: int, value: bytes) -> None:
     soundfile.write(path, noise.T, RATE, format="WAV")
     data = bytearray(path.read_bytes())
-    data[24:28] = bytes(4)
+    data[at : at + len(value)] = value
     path.write_bytes(data)
+
+
+def rate_zero(path: Path, noise: np.ndarray) -> None:
+    edited_wav(path, noise, 24, bytes(4))
+
+
+def absurd_rate(path: Path, noise: np.ndarray) -> None:
+    edited_wav(path, noise, 24, b"\xff\xff\xff\x7f")
+
+
+def zero_channels(path: Path, noise: np.ndarray) -> None:
+    edited_wav(path, noise, 22, bytes(2))
+
+
+def many_channels(path: Path, noise: np.ndarray) -> None:
+    edited_wav(path, noise, 22, b"\xff\xff")
+
+
+def flac_header(path: Path, noise: np.ndarray) -> None:
+    soundfile.write(path, noise.T, RATE, format="FLAC")
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def m4a_cut(path: Path, noise: np.ndarray) -> None:
+    encode(path.with_suffix(".m4a"), "aac", np.tile(noise, 3))
+    path.with_suffix(".m4a").rename(path)
+    cut(path)
 
 
 def picture_only(path: Path, noise: np.ndarray) -> None:
@@ -194,8 +211,14 @@ BAD = {
     "header only": (header_only, "no audio samples"),
     "half a header": (half_a_header, "not audio|no audio samples"),
     "rate zero": (rate_zero, "rate|not audio"),
-    "damaged flac": (damaged_flac, "damaged or cut short"),
-    "cut flac": (cut_flac, "damaged or cut short"),
+    "flac without a whole frame": (flac_header, "damaged|no audio samples"),
+    "zero channels": (zero_channels, "channels|not audio"),
+    "too many channels": (many_channels, "channels|not audio"),
+    "absurd rate": (absurd_rate, "sample rate|not audio"),
+    "m4a without its index": (m4a_cut, "cut short"),
+    "fifo": (lambda path, noise: os.mkfifo(path), "not a regular file"),
+    "device": (lambda path, noise: path.symlink_to("/dev/zero"), "not a regular file"),
+    "endless link": (lambda path, noise: path.symlink_to(path), "no such file|cannot be read"),
     "late NaN": (nan_late, r"NaN or infinite samples, the first at 3\.998 s"),
     "infinite": (infinite, "NaN or infinite"),
     "picture only": (picture_only, "holds no audio"),
@@ -212,3 +235,77 @@ def test_bad_files_give_one_line_that_names_them(tmp_path: Path, noise: np.ndarr
         read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("container", "mark", "order", "offset", "size"),
+    [
+        ("WAV", b"data", "<I", 4, 0x7F000000),
+        ("RF64", b"ds64", "<Q", 16, 1 << 44),
+        ("W64", b"data", "<Q", 16, 1 << 44),
+        ("AIFF", b"COMM", ">I", 10, 0x7F000000),
+        ("FLAC", b"fLaC", ">Q", 18, 0x0AC442F0 << 32 | 0xFFFFFF00),
+        ("CAF", b"data", ">Q", 4, 1 << 44),
+        ("AU", b".snd", ">I", 8, 0x7F000000),
+    ],
+)
+def test_a_header_that_promises_terabytes_costs_nothing(
+    tmp_path: Path, noise: np.ndarray, container: str, mark: bytes, order: str, offset: int, size: int
+) -> None:
+    soundfile.write(tmp_path / "a", noise.T, RATE, "PCM_16", format=container)
+    data = bytearray((tmp_path / "a").read_bytes())
+    at = data.index(mark) + offset
+    data[at : at + struct.calcsize(order)] = struct.pack(order, size)
+    (tmp_path / "a").write_bytes(data)
+    tracemalloc.start()
+    try:
+        out, _ = read(tmp_path / "a")
+        np.testing.assert_allclose(out[:, : noise.shape[1]], noise, atol=2**-15)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_a_file_that_swells_beyond_measure_is_refused(
+    tmp_path: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros((RATE * 60, 2)), RATE)
+    assert read(tmp_path / "a.flac")[0].shape == (2, RATE * 60)
+    monkeypatch.setattr("sepvae.audio._BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr("sepvae.audio._BOMB_RATIO", 100)
+    with pytest.raises(AudioFileError, match="more than 100 times its size"):
+        read(tmp_path / "a.flac")
+    soundfile.write(tmp_path / "a.flac", np.tile(noise, 40).T, RATE)
+    assert read(tmp_path / "a.flac")[1].loss is None
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path: Path, noise: np.ndarray) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.tile(noise, 8).T, RATE)
+    with AudioReader(path) as reader:
+        for _ in reader.blocks():
+            with path.open("ab") as file:
+                file.write(bytes(1000))
+    assert reader.loss == "the file was changed while it was read"
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_read_to_its_end(tmp_path: Path, noise: np.ndarray) -> None:
+    path = tmp_path / "a.wav"
+    audio = np.tile(noise, 8)
+    soundfile.write(path, audio.T, RATE)
+    with AudioReader(path) as reader:
+        out = [block for block in reader.blocks() if path.unlink(missing_ok=True) is None]
+    assert np.concatenate(out, axis=1).shape == audio.shape
+    assert reader.loss is None
+
+
+@pytest.mark.parametrize(
+    "name", ["-dash.wav", "sp ace 'quote\".wav", "ünïcödé 🎵.wav", "%d%s.flac", "a" * 250 + ".wav"]
+)
+def test_any_name_is_read(tmp_path: Path, noise: np.ndarray, name: str) -> None:
+    soundfile.write(tmp_path / name, noise.T, RATE)
+    assert read(tmp_path / name)[0].shape == noise.shape
+    encode(tmp_path / "a.m4a", "aac", noise)
+    odd = (tmp_path / "a.m4a").rename((tmp_path / name).with_suffix(".m4a"))
+    assert read(odd)[1].loss is None

@@ -28,8 +28,8 @@ LAYERS = (
     "separator",
     "batch",
     "data",
-    "training",
     "evaluation",
+    "training",
     "cli",
 )
 """Low to high; a module imports its own layer and those before it."""

@@ -1,0 +1,218 @@
+"""What the bytes of Ogg and MPEG files say about their own completeness, which their decoders keep to themselves."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import zlib
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+_BOS, _EOS = 2, 4  # flags of the first and the last page of a logical stream
+_OGG_HEADER = struct.Struct("<4sBBqIIIB")  # mark, version, flags, granule, serial, number, checksum, segments
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+# kbit/s by MPEG version 1 or not, then by layer
+_BITRATES = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_SEARCH_BYTES = 1 << 20  # in all, so that a hostile file costs no more than seconds
+_MAX_FAULTS = 1000
+
+
+@dataclass(frozen=True)
+class OggScan:
+    """What the pages of an Ogg file say.
+
+    Args:
+        damaged: a checksum is wrong, a page is missing, or other bytes stand between pages.
+        chained: another stream begins after the first one.
+        closed: the file ends with the mark of a last page.
+    """
+
+    damaged: bool
+    chained: bool
+    closed: bool
+
+
+@dataclass(frozen=True)
+class MpegScan:
+    """What the frames of an MPEG audio file say.
+
+    Args:
+        frames: whole frames of audio.
+        frame_samples: samples per channel in each.
+        promised: frames that the file's Xing header counts; None without one.
+        gaps: frames before each stretch of bytes that are no frame.
+        ends_within: the last frame is incomplete.
+    """
+
+    frames: int
+    frame_samples: int
+    promised: int | None
+    gaps: tuple[int, ...]
+    ends_within: bool
+
+
+def ogg_checksum(page: bytes) -> int:
+    """CRC-32 of an Ogg page (RFC 3533): zlib's polynomial, most significant bit first, no inversions."""
+    mirrored = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
+
+
+def scan_ogg(path: Path) -> OggScan | None:
+    """Check all pages of an Ogg file; None for a file that does not begin as one."""
+    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        if data[:4] != b"OggS":
+            return None
+        damaged = chained = False
+        numbers: dict[int, int] = {}  # of the last page of each stream that is still open
+        audio_began = False
+        at = faults = 0
+        while at < len(data):
+            if faults > _MAX_FAULTS:
+                return OggScan(damaged=True, chained=chained, closed=False)
+            page = _ogg_page(data, at)
+            if page is None:
+                following = data.find(b"OggS", at + 1)
+                if following < 0:  # after a last page such bytes harm nothing
+                    break
+                damaged, at, faults = True, following, faults + 1
+                continue
+            _, _, flags, _, serial, number, _, _ = _OGG_HEADER.unpack_from(page)
+            if flags & _BOS:
+                chained = chained or audio_began
+            else:
+                audio_began = True
+                damaged = damaged or numbers.get(serial) != number - 1
+            if flags & _EOS:
+                numbers.pop(serial, None)
+            else:
+                numbers[serial] = number
+            at += len(page)
+        return OggScan(damaged, chained, closed=not numbers)
+
+
+def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
+    """The page that begins at a position; None if there is no sound one."""
+    header = data[at : at + _OGG_HEADER.size]
+    if len(header) < _OGG_HEADER.size or header[:4] != b"OggS":
+        return None
+    body_at = at + _OGG_HEADER.size + header[26]
+    lacing = data[at + _OGG_HEADER.size : body_at]
+    end = body_at + sum(lacing)
+    if end > len(data):
+        return None
+    page = data[at:end]
+    stored = int.from_bytes(page[22:26], "little")
+    return page if ogg_checksum(page[:22] + bytes(4) + page[26:]) == stored else None
+
+
+def scan_mpeg(path: Path) -> MpegScan | None:
+    """Walk over the frames of an MPEG audio file; None where no two of them follow each other."""
+    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        end = _before_tags(data)
+        begin = _after_id3(data)
+        first = _next_frame(data, begin, min(end, begin + _SEARCH_BYTES), None)
+        if first is None:
+            return None
+        kind = _kind(data[first : first + 3])
+        search_left = _SEARCH_BYTES
+        _, samples = _mpeg_frame(data[first : first + 4]) or (0, 0)
+        at, frames, gaps, ends_within = first, 0, [], False
+        lengths: dict[bytes, int] = {}  # a frame's first three bytes tell its length
+        while at < end:
+            head = data[at : at + 3]
+            length = lengths.get(head)
+            if length is None:
+                frame = _mpeg_frame(head)
+                lengths[head] = length = frame[0] if frame is not None and _kind(head) == kind else 0
+            if not length:
+                following = _next_frame(data, at, min(end, at + search_left), kind)
+                search_left -= 0 if following is None else following - at
+                rest = data[at : min(end, at + _SEARCH_BYTES) if following is None else following]
+                if rest.strip(b"\0"):  # some writers fill up with zeros
+                    gaps.append(frames)
+                if following is None:
+                    break
+                at = following
+            elif at + length > end:
+                ends_within = True
+                break
+            else:
+                frames += 1
+                at += length
+        promised = _xing_frames(data[first : first + 256])
+        return MpegScan(frames - (promised is not None), samples, promised or None, tuple(gaps), ends_within)
+
+
+def _mpeg_frame(head: bytes) -> tuple[int, int] | None:
+    """Bytes and samples per channel of the frame that begins with these three bytes or more."""
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 4 or not 1 <= bitrate <= 14 or rate == 3:  # a free bitrate tells no length
+        return None
+    hertz = _MPEG_RATES[version][rate]
+    bits = _BITRATES[version == 3, layer][bitrate - 1] * 1000
+    padding = head[2] >> 1 & 1
+    samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
+    if layer == 1:
+        return (12 * bits // hertz + padding) * 4, samples
+    return samples // 8 * bits // hertz + padding, samples
+
+
+def _kind(head: bytes) -> tuple[int, int]:
+    """Version, layer and rate of a frame, which never change within a file."""
+    return head[1] & 0xFE, head[2] & 0x0C
+
+
+def _next_frame(data: mmap.mmap, start: int, end: int, kind: tuple[int, int] | None) -> int | None:
+    """Position of the next frame (of a kind) that another one, or the end, follows."""
+    at = data.find(b"\xff", start, end)
+    while at >= 0:
+        head = data[at : at + 3]
+        frame = _mpeg_frame(head)
+        if frame is not None and kind in (None, _kind(head)):
+            following = data[at + frame[0] : at + frame[0] + 3]
+            if at + frame[0] == end or (
+                _mpeg_frame(following) is not None and _kind(following) == _kind(head)
+            ):
+                return at
+        at = data.find(b"\xff", at + 1, end)
+    return None
+
+
+def _after_id3(data: mmap.mmap) -> int:
+    """Where an ID3v2 tag at the beginning ends; its size has seven bits in each byte."""
+    if data[:3] != b"ID3" or len(data) < 10:
+        return 0
+    size = sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    return min(10 + size, len(data))
+
+
+def _before_tags(data: mmap.mmap) -> int:
+    """Where the tags at the end (ID3v1, APE) begin."""
+    end = len(data)
+    if end >= 128 and data[end - 128 : end - 125] == b"TAG":
+        end -= 128
+    if end >= 32 and data[end - 32 : end - 24] == b"APETAGEX":
+        size, _, flags = struct.unpack_from("<III", data, end - 20)
+        end = max(0, end - size - (32 if flags >> 31 else 0))
+    return end
+
+
+def _xing_frames(frame: bytes) -> int | None:
+    """Frames that a Xing header counts: 0 if it does not say, None if the frame is none."""
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 12:
+        return None
+    return int.from_bytes(frame[at + 8 : at + 12], "big") if frame[at + 7] & 1 else 0

@@ -1,0 +1,451 @@
+"""Decoders of audio files: libsndfile through soundfile, ffmpeg's libraries through PyAV, one face for both.
+
+A decoder gives what can be decoded and says afterwards what is missing. Where the format has timestamps or frame
+numbers, silence stands in for what is damaged, so that all that follows keeps its place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from sepvae.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
+
+BLOCK_FRAMES = 1 << 16
+"""Frames per block when reading: large enough to be fast, small enough to be held easily."""
+
+FAILURES = (RuntimeError, OSError, ValueError)
+"""What the libraries raise on files that they cannot decode."""
+
+_MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
+_MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
+
+# soundfile's subtypes by the depth that a result of the same quality has
+_DEPTHS = {
+    "PCM_S8": "PCM_16",
+    "PCM_U8": "PCM_16",
+    "PCM_16": "PCM_16",
+    "ALAC_16": "PCM_16",
+    "PCM_24": "PCM_24",
+    "ALAC_20": "PCM_24",
+    "ALAC_24": "PCM_24",
+    "PCM_32": "FLOAT",
+    "ALAC_32": "FLOAT",
+    "FLOAT": "FLOAT",
+    "DOUBLE": "FLOAT",
+}
+_AV_DEPTHS = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}
+_AV_LOSSLESS = frozenset(("flac", "alac", "ape", "shorten", "tak", "tta", "wavpack"))
+
+# ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses
+_DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,m4a,matroska,webm,mov,mp4,mj2,3gp,3g2,mp3,mpc,mpc8,"
+    "mpeg,mpegts,ogg,oma,rm,shn,tak,tta,voc,w64,wav,wv"
+)
+# others only guess their length, or tell the position of the last byte that is there
+_TIMED = frozenset(
+    (
+        "aiff",
+        "ape",
+        "asf",
+        "au",
+        "caf",
+        "flac",
+        "flv",
+        "matroska",
+        "mov",
+        "mpc",
+        "tak",
+        "tta",
+        "voc",
+        "w64",
+        "wav",
+        "wv",
+    )
+)
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says about itself.
+
+    Args:
+        sample_rate: in Hz.
+        channels: > 0.
+        frames: samples per channel as the header promises them; None where it does not say.
+        depth: subtype that holds the samples without loss: PCM_16, PCM_24 (also for lossy codecs) or FLOAT.
+    """
+
+    sample_rate: int
+    channels: int
+    frames: int | None
+    depth: str
+
+
+class Decoder(Protocol):
+    """What reads one open file from its beginning to its end."""
+
+    info: AudioInfo
+
+    def read(self) -> NDArray[np.float32]:
+        """The next samples, `[n, C]`; none at the end."""
+
+    def loss(self) -> str | None:
+        """After the end: in one phrase, what the file should hold and does not."""
+
+    def close(self) -> None: ...
+
+
+def open_decoder(path: Path) -> Decoder:
+    """Open a regular file with the first library that reads all of it.
+
+    Raises:
+        RuntimeError, OSError, ValueError: no library can; a plain ValueError has a message of our own.
+    """
+    try:
+        return SoundfileDecoder(path)
+    except (RuntimeError, TypeError, ValueError):  # TypeError: a headerless format by its ending
+        return AvDecoder(path)
+
+
+def reason(error: Exception) -> str:
+    """One short phrase of a library's error."""
+    text = (getattr(error, "strerror", None) or str(error)).strip()  # PyAV's errors carry strerror too
+    first = text.splitlines()[0] if text else type(error).__name__
+    return re.sub(r"^Error( opening .*?)? ?: ", "", first).rstrip(". ") or "the decoder gave up"
+
+
+class _Unseekable(soundfile.SoundFile):
+    """Reads without seeking to where it stands after every block, which makes MP3 decoders lose the thread."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class SoundfileDecoder:
+    """libsndfile; where it gives up or would pass over damage without a word, PyAV goes on.
+
+    Args:
+        path: the file.
+
+    Raises:
+        RuntimeError: libsndfile cannot open it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+        self._rescue: AvDecoder | None = None
+        self._stopped: str | None = None
+        self._ogg: OggScan | None = None
+        self._mpeg: MpegScan | None = None
+        self._file = _Unseekable(os.fspath(path))
+        file = self._file
+        frames: int | None = file.frames if file.frames < 1 << 62 else None
+        try:
+            if file.format == "OGG":
+                self._ogg = scan_ogg(path)
+                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained):
+                    self._rescue = AvDecoder(path)
+                    frames = None
+            elif frames == 0:  # a recorder that crashed leaves a wav header without a length
+                with suppress(*FAILURES):
+                    self._rescue = AvDecoder(path)
+                    frames = self._rescue.info.frames
+            elif file.format == "MP3":
+                self._mpeg = scan_mpeg(path)
+                if self._mpeg is not None and self._mpeg.frames > (self._mpeg.promised or 1 << 62):
+                    self._rescue = AvDecoder(path)  # libsndfile stops where the first part ends
+                    frames = self._mpeg.frames * self._mpeg.frame_samples
+        except BaseException:
+            file.close()
+            raise
+        self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
+        if self._rescue is not None:
+            self.info = replace(self._rescue.info, frames=frames)  # libsndfile may halve an Opus file's rate
+
+    def read(self) -> NDArray[np.float32]:
+        block = self._next_block()
+        self._read += len(block)
+        return block
+
+    def _next_block(self) -> NDArray[np.float32]:
+        if self._rescue is not None:
+            return self._rescue.read()
+        try:
+            return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+        except FAILURES as error:
+            if self._file.format == "FLAC":
+                self._rescue = AvDecoder(self._path, skip=self._read)
+                found = self._rescue.info
+                if (found.sample_rate, found.channels) == (self.info.sample_rate, self.info.channels):
+                    return self._rescue.read()
+                self._rescue.close()
+                self._rescue = None
+            if not self._read:
+                raise
+            self._stopped = _undecodable(self._read, self.info.sample_rate, reason(error))
+            return np.zeros((0, self.info.channels), np.float32)
+
+    def loss(self) -> str | None:
+        phrases = [self._stopped]
+        if self._rescue is not None:
+            phrases.append(self._rescue.loss())
+        elif self._mpeg is None and self._stopped is None:
+            promised = max(self.info.frames or 0, _declared_frames(self._file))
+            if self._read < promised:
+                phrases.append(_cut_short(self._read, promised, self.info.sample_rate))
+        if self._mpeg is not None:
+            phrases += _mpeg_faults(self._mpeg, self._read, self.info.sample_rate)
+        if self._ogg is not None and not self._ogg.closed:
+            phrases.append("ends without the mark that closes such a file: its end may be missing")
+        return "; ".join(phrase for phrase in phrases if phrase) or None
+
+    def close(self) -> None:
+        self._file.close()
+        if self._rescue is not None:
+            self._rescue.close()
+
+
+class AvDecoder:
+    """ffmpeg's libraries, which go on after damage; the timestamps tell how much is missing there.
+
+    Args:
+        path: the file.
+        skip: samples per channel to leave out at the beginning, which have been read otherwise.
+
+    Raises:
+        OSError: no demuxer or decoder takes it (PyAV's errors are children of it or of ValueError).
+        ValueError: it holds no audio.
+    """
+
+    def __init__(self, path: Path, skip: int = 0) -> None:
+        import av
+
+        options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+        self._container = av.open(f"file:{path}", container_options=options)
+        try:
+            if not self._container.streams.audio:
+                raise ValueError("it holds no audio")
+            self._stream = self._container.streams.audio[0]
+            if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
+                self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            self.info = self._describe()
+        except BaseException:
+            self._container.close()
+            raise
+        self._skip, self._placed = skip, 0  # samples that have got their place
+        self._silent = self._holes = self._undecoded = 0
+        self._first_fault: int | None = None
+        self._stopped: str | None = None
+        self._last_packet: tuple[int, int] | None = None  # its time and length
+        self._frame_length = 1024
+        self._parts = self._trimmed()
+
+    def _describe(self) -> AudioInfo:
+        context = self._stream.codec_context
+        if not context.sample_rate or not context.channels:
+            raise ValueError("its audio has no sample rate or no channels")
+        lossless = context.name.startswith("pcm_") or context.name in _AV_LOSSLESS
+        depth = _AV_DEPTHS.get(context.format.name.removesuffix("p"), "PCM_24") if lossless else "PCM_24"
+        return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
+
+    def _promised(self) -> int | None:
+        """Samples per channel by the header."""
+        stream, rate = self._stream, self._stream.codec_context.sample_rate
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska
+        if tag is not None:
+            return round((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * rate)
+        if stream.duration is not None and stream.time_base is not None:
+            return round(stream.duration * stream.time_base * rate)
+        if self._container.duration is not None and not self._container.streams.video:
+            return round(self._container.duration / 1e6 * rate)  # microseconds
+        return None
+
+    def _frames(self) -> Iterator[Any]:
+        """All frames of audio that can be decoded."""
+        from av.error import FFmpegError
+
+        packets = self._container.demux(self._stream)
+        plain = self._stream.codec_context.name.startswith("pcm_")
+        while True:
+            try:
+                packet = next(packets, None)
+            except FFmpegError as error:
+                self._stopped = _undecodable(self._placed, self.info.sample_rate, reason(error))
+                return
+            if packet is None:
+                return
+            if packet.size and packet.pts is not None and packet.duration is not None:
+                self._last_packet = packet.pts, packet.duration
+            try:
+                frames = packet.decode()
+            except (FFmpegError, ValueError):  # ValueError: a frame of a kind that PyAV does not know
+                self._fault()
+                self._undecoded += 1
+                continue
+            for frame in frames:
+                if (
+                    frame.sample_rate != self.info.sample_rate
+                    or frame.layout.nb_channels != self.info.channels
+                ):
+                    at_s = self._placed / self.info.sample_rate
+                    self._stopped = (
+                        f"changes its sample rate or channels at {at_s:.2f} s: what follows is left out"
+                    )
+                    return
+                if packet.is_corrupt and not plain:  # the last one of plain samples is only short
+                    self._fault()
+                yield frame
+
+    def _timeline(self) -> Iterator[NDArray[np.float32]]:
+        """Samples of all frames `[n, C]`, with silence for what is missing between them."""
+        import av
+
+        to_float = av.AudioResampler(format="fltp")  # converts the sample format only
+        stream, rate = self._stream, self.info.sample_rate
+        due = None  # where the next frame should lie, in samples
+        if stream.start_time is not None and stream.time_base is not None:
+            due = round(stream.start_time * stream.time_base * rate)
+        for frame in self._frames():
+            length = self._frame_length = max(frame.samples, 1)
+            if frame.pts is not None and frame.time_base is not None:
+                at = round(frame.pts * frame.time_base * rate)
+                if due is not None and 4 * (at - due) >= 3 * length:  # less is the rounding of timestamps
+                    yield from self._silence(at - due, length)
+                due = at
+            for part in to_float.resample(frame):
+                samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                self._placed += len(samples)
+                yield samples
+            due = None if due is None else due + length
+
+    def _silence(self, gap: int, frame_length: int) -> Iterator[NDArray[np.float32]]:
+        """Silence for samples that are missing: whole frames, if it could be that many."""
+        rate = self.info.sample_rate
+        whole = round(gap / frame_length) * frame_length
+        gap = whole if abs(gap - whole) <= 2e-3 * rate else gap  # some containers count in milliseconds
+        limit = _MAX_GAP_S * rate if self.info.frames is None else self.info.frames + rate - self._placed
+        self._fault()
+        if gap > min(limit, _MAX_GAP_S * rate):
+            self._undecoded += 1
+            return
+        self._holes += 1
+        self._silent += gap
+        self._placed += gap
+        for start in range(0, gap, BLOCK_FRAMES):
+            yield np.zeros((min(BLOCK_FRAMES, gap - start), self.info.channels), np.float32)
+
+    def _trimmed(self) -> Iterator[NDArray[np.float32]]:
+        """The timeline without `skip` and without the padding of the last frame, where its length is told."""
+        held: deque[NDArray[np.float32]] = deque()  # the last two frames
+        given = 0
+        for samples in self._timeline():
+            left_out = min(self._skip, len(samples))
+            self._skip -= left_out
+            given += left_out
+            held.append(samples[left_out:])
+            if len(held) > 2:
+                given += len(held[0])
+                yield held.popleft()
+        end = self._last_sample()
+        for samples in held:
+            yield samples if end is None or end <= given else samples[: end - given]
+            given += len(samples)
+
+    def _last_sample(self) -> int | None:
+        """Where the audio of an mp4 file ends within its last frame; None where it does not say."""
+        promised, rate = self.info.frames, self.info.sample_rate
+        if promised is None or not self._container.format.name.startswith("mov"):
+            return None
+        time_base = self._stream.time_base
+        if self._last_packet is not None and time_base is not None:
+            begin, length = (round(time * time_base * rate) for time in self._last_packet)
+            if 0 < length < self._frame_length:  # else the edit list tells, but in its own, coarser unit
+                return begin + length
+        for unit in (600, 1000):
+            if round(round(promised * unit / rate) * rate / unit) == promised:
+                return promised + rate // unit
+        return promised
+
+    def _fault(self) -> None:
+        if self._first_fault is None:
+            self._first_fault = self._placed
+
+    def read(self) -> NDArray[np.float32]:
+        parts: list[NDArray[np.float32]] = []
+        count = 0
+        for part in self._parts:
+            parts.append(part)
+            count += len(part)
+            if count >= BLOCK_FRAMES:
+                break
+        return np.concatenate(parts) if parts else np.zeros((0, self.info.channels), dtype=np.float32)
+
+    def loss(self) -> str | None:
+        phrases = []
+        rate, promised = self.info.sample_rate, self.info.frames
+        if self._silent:
+            places = "1 place" if self._holes == 1 else f"{self._holes} places"
+            phrases.append(
+                f"damaged: {self._silent / rate:.3f} s in {places} cannot be decoded and are silent, the first "
+                f"at {(self._first_fault or 0) / rate:.2f} s"
+            )
+        elif self._first_fault is not None and self._first_fault < self._placed:
+            phrases.append(f"damaged: parts cannot be decoded, the first at {self._first_fault / rate:.2f} s")
+        if self._stopped is not None:
+            phrases.append(self._stopped)
+        timed = self._container.format.name.split(",")[0] in _TIMED
+        if timed and promised is not None and self._placed < promised - rate // 10:  # up to codec frames
+            phrases.append(_cut_short(self._placed, promised, rate))
+        elif self._first_fault is not None and self._first_fault >= self._placed:
+            phrases.append("its last part is damaged and cannot be decoded")
+        return "; ".join(phrases) or None
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
+    found, expected = frames_read / sample_rate, promised / sample_rate
+    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
+
+
+def _undecodable(frames_read: int, sample_rate: int, why: str) -> str:
+    return f"damaged: cannot be decoded beyond {frames_read / sample_rate:.2f} s ({why})"
+
+
+def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str]:
+    """What is wrong with an MPEG file by its frames."""
+    samples, promised = scan.frames * scan.frame_samples, (scan.promised or 0) * scan.frame_samples
+    if scan.gaps:
+        places = "1 place" if len(scan.gaps) == 1 else f"{len(scan.gaps)} places"
+        at_s = scan.gaps[0] * scan.frame_samples / sample_rate
+        return [f"damaged in {places}, the first at about {at_s:.2f} s: what follows may come early there"]
+    if samples < promised:
+        return [_cut_short(samples, promised, sample_rate)]
+    if scan.ends_within:
+        return [f"ends within a frame: up to {1000 * scan.frame_samples / sample_rate:.0f} ms are missing"]
+    if frames_read < samples - _MPEG_PADDING - scan.frame_samples:
+        return [_cut_short(frames_read, samples, sample_rate)]
+    return []
+
+
+def _declared_frames(file: soundfile.SoundFile) -> int:
+    """Frames that a wav or aiff header declares; libsndfile corrects a false size but logs it."""
+    match = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if match is None:
+        return 0
+    declared, actual = int(match[1]), int(match[2])
+    if declared >= 0x7FFFF000 or actual <= 0:  # what writers to a pipe put in: size unknown
+        return 0
+    return round(file.frames * declared / actual)

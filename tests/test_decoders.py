@@ -1,0 +1,256 @@
+"""Every format comes back with its length and in its place; what damage took is said, and silence stands for it."""
+
+import io
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sepvae.audio import AudioReader
+
+RATE = 44100
+LOSSY = 0.02  # root mean square; a signal of 0.21 that is late by half a millisecond is wrong by 0.1 and more
+
+
+def read(path: Path) -> tuple[np.ndarray, AudioReader]:
+    with AudioReader(path) as reader:
+        return np.concatenate(list(reader.blocks()), axis=1), reader
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(x**2)))
+
+
+def music(channels: int, frames: int, rate: int) -> np.ndarray:
+    """Tones that glide, in every channel others: no part looks like a later one."""
+    time = np.arange(frames) / rate
+    phase = 2 * np.pi * np.stack([(150 + 60 * c) * time + (30 + 7 * c) * time**2 for c in range(channels)])
+    return (0.3 * np.sin(phase)).astype(np.float32)
+
+
+def encode(path: Path, codec: str, audio: np.ndarray, rate: int = RATE, **options: str) -> Path:
+    """Write a file through ffmpeg's libraries."""
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(audio)]
+    with av.open(str(path), "w", options=options) as container:
+        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        sample_format = "s16p" if codec == "wavpack" else stream.format.name
+        if codec == "wavpack":
+            stream.format = sample_format
+        convert = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=1024)
+        for part in [*convert.resample(frame), *convert.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("container", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"])
+@pytest.mark.parametrize(
+    ("subtype", "step"),
+    [
+        ("PCM_U8", 2**-7),
+        ("PCM_S8", 2**-7),
+        ("PCM_16", 2**-15),
+        ("PCM_24", 2**-23),
+        ("PCM_32", 2**-24),
+        ("FLOAT", 0),
+        ("DOUBLE", 0),
+    ],
+)
+def test_lossless_formats_come_back_sample_by_sample(
+    tmp_path: Path, container: str, subtype: str, step: float
+) -> None:
+    if not soundfile.check_format(container, subtype):
+        pytest.skip("the format has no such samples")
+    for rate, channels, frames in ((4000, 2, 1), (8000, 8, 999), (44100, 2, 70_001), (192_000, 3, 5000)):
+        audio = music(channels, frames, rate)
+        soundfile.write(tmp_path / "a", audio.T, rate, subtype, format=container)
+        out, reader = read(tmp_path / "a")
+        assert (reader.info.sample_rate, out.shape, reader.loss) == (rate, audio.shape, None)
+        np.testing.assert_allclose(out, audio, atol=step, rtol=0)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(
+    container=st.sampled_from(["WAV", "FLAC", "AIFF", "OGG", "MP3"]),
+    rate=st.sampled_from([8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000]),
+    channels=st.integers(1, 2),
+    frames=st.integers(1, 20_000),
+)
+def test_any_length_comes_back(tmp_path: Path, container: str, rate: int, channels: int, frames: int) -> None:
+    audio = music(channels, frames, rate)
+    soundfile.write(tmp_path / "a", audio.T, rate, format=container)
+    out, reader = read(tmp_path / "a")
+    assert (out.shape, reader.loss) == (audio.shape, None)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.opus"])
+def test_blocks_join_without_a_seam(tmp_path: Path, name: str) -> None:
+    """A decoder that seeks between blocks begins each with an MP3 frame whose bits lie before it."""
+    audio = music(2, 6 * RATE, RATE)
+    write(tmp_path / name, audio)
+    out, _ = read(tmp_path / name)
+    assert np.abs(out - audio).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "extra"),
+    [
+        ("a.m4a", "aac", 44100, 0),
+        ("a.m4a", "aac", 96000, 0),
+        ("a.mp4", "alac", 44100, 0),
+        ("a.mp3", "libmp3lame", 44100, 0),
+        ("a.mp3", "libmp3lame", 22050, 0),
+        ("a.opus", "libopus", 48000, 0),
+        ("a.flac", "flac", 96000, 0),
+        ("a.wv", "wavpack", 44100, 0),
+        ("a.mkv", "flac", 44100, 0),
+        ("a.mkv", "libopus", 48000, 0),
+        ("a.webm", "libopus", 48000, 0),
+        ("a.mkv", "aac", 44100, 1023),  # nothing in it tells how much of the last codec frame is padding
+    ],
+)  # fmt: skip
+def test_codecs_keep_every_sample_in_its_place(
+    tmp_path: Path, name: str, codec: str, rate: int, extra: int
+) -> None:
+    audio = music(2, 2 * rate + 123, rate)
+    out, reader = read(encode(tmp_path / name, codec, audio, rate))
+    assert reader.info.sample_rate == rate
+    assert reader.loss is None
+    assert 0 <= out.shape[1] - audio.shape[1] <= extra
+    error = out[:, : audio.shape[1]] - audio
+    if codec in ("alac", "flac", "wavpack"):
+        assert np.abs(error).max() <= 2**-14
+    assert rms(error) < LOSSY
+
+
+def test_the_audio_of_a_video_is_read(tmp_path: Path) -> None:
+    audio = music(2, RATE, RATE)
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 64
+        sound: Any = container.add_stream("aac", rate=RATE, layout="stereo")
+        container.mux(pictures.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(pictures.encode(None))
+        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        convert = av.AudioResampler(format="fltp", layout="stereo", rate=RATE, frame_size=1024)
+        for part in [*convert.resample(frame), *convert.resample(None)]:
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+    out, reader = read(tmp_path / "film.mp4")
+    assert (out.shape, reader.loss) == (audio.shape, None)
+
+
+def write(path: Path, audio: np.ndarray) -> None:
+    """Write any format by the ending of its name."""
+    if path.suffix in (".wav", ".aiff", ".flac", ".ogg", ".mp3"):
+        soundfile.write(path, audio.T, RATE)
+    elif path.suffix == ".opus":
+        soundfile.write(path, audio.T, 48000, "OPUS", format="OGG")
+    else:
+        codec = {".m4a": "aac", ".mka": "aac", ".mkv": "flac", ".webm": "libopus", ".wv": "wavpack"}[
+            path.suffix
+        ]
+        rate = 48000 if codec == "libopus" else RATE
+        encode(path, codec, audio, rate, **({"movflags": "faststart"} if path.suffix == ".m4a" else {}))
+
+
+NAMES = ["a.wav", "a.aiff", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.m4a", "a.mka", "a.mkv", "a.webm", "a.wv"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_cut_file_still_holds_is_read_and_the_loss_is_told(tmp_path: Path, name: str) -> None:
+    audio = music(2, 6 * RATE, RATE)
+    path = tmp_path / name
+    write(path, audio)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    out, reader = read(path)
+    assert out.shape[1] > 2 * RATE  # blocks of one second are what Opus in Ogg loses at the most
+    assert reader.loss is not None
+    assert "ends" in reader.loss
+    assert rms(out[:, : 2 * RATE] - audio[:, : 2 * RATE]) < LOSSY
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.opus", "a.m4a", "a.mka", "a.mkv", "a.webm", "a.wv"])
+def test_what_follows_damage_keeps_its_place(tmp_path: Path, name: str, rng: np.random.Generator) -> None:
+    audio = music(2, 8 * RATE, RATE)
+    path = tmp_path / name
+    write(path, audio)
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 2 // 5
+    data[middle : middle + 600] = rng.bytes(600)
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert 0 <= out.shape[1] - audio.shape[1] <= 1023
+    assert reader.loss is not None
+    assert "cannot be decoded" in reader.loss
+    tail = slice(-2 * RATE - 3000, -3000)
+    kept = out[:, : audio.shape[1]]
+    assert rms(kept[:, tail] - audio[:, tail]) < LOSSY
+    assert np.abs(kept).max() < 0.6  # silence or sound, but no crash of wrong numbers
+
+
+def test_a_flac_frame_with_a_wrong_checksum_is_silent_and_all_others_are_exact(tmp_path: Path) -> None:
+    audio = np.rint(music(2, 8 * RATE, RATE) * 2**15).astype(np.int16)
+    soundfile.write(tmp_path / "a.flac", audio.T, RATE)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "a.flac").write_bytes(data)
+    out, reader = read(tmp_path / "a.flac")
+    wrong = np.flatnonzero((np.rint(out * 2**15) != audio).any(axis=0))
+    assert out.shape == audio.shape
+    assert 0 < np.ptp(wrong) < 4096
+    assert not out[:, wrong[0] : wrong[-1]].any()
+    assert f"the first at {wrong[0] // 4096 * 4096 / RATE:.2f} s" in (reader.loss or "")
+
+
+def test_bytes_that_an_mp3_lost_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp3", music(2, 8 * RATE, RATE))
+    data = (tmp_path / "a.mp3").read_bytes()
+    middle = len(data) // 2
+    (tmp_path / "a.mp3").write_bytes(data[:middle] + bytes(range(50)) + data[middle + 500 :])
+    out, reader = read(tmp_path / "a.mp3")
+    assert abs(out.shape[1] - 8 * RATE) < 3 * 1152
+    assert "damaged in 1 place, the first at about" in (reader.loss or "")
+
+
+@pytest.mark.parametrize(("name", "extra"), [("a.mp3", 4000), ("a.ogg", 1024), ("a.opus", 1024)])
+def test_files_joined_end_to_end_are_read_to_the_last(tmp_path: Path, name: str, extra: int) -> None:
+    first, second = music(2, 2 * RATE, RATE), music(2, 3 * RATE, RATE)
+    joined = io.BytesIO()
+    for part in (first, second):
+        write(tmp_path / name, part)
+        joined.write((tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(joined.getvalue())
+    out, reader = read(tmp_path / name)
+    assert 0 <= out.shape[1] - 5 * RATE <= extra  # of the codecs, between the two
+    assert reader.loss is None
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff"])
+def test_a_size_that_its_writer_never_filled_in_is_no_loss(tmp_path: Path, name: str, size: int) -> None:
+    audio = music(2, 3000, RATE)
+    soundfile.write(tmp_path / name, audio.T, RATE)
+    data = bytearray((tmp_path / name).read_bytes())
+    at = data.index(b"data" if name == "a.wav" else b"SSND") + 4
+    data[at : at + 4] = struct.pack("<I" if name == "a.wav" else ">I", size)
+    (tmp_path / name).write_bytes(data)
+    out, reader = read(tmp_path / name)
+    np.testing.assert_allclose(out, audio, atol=2**-15)
+    assert reader.loss is None
