@@ -6,12 +6,12 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sepvae.cli.data import data
+from sepvae.cli.evaluate import evaluate
 from sepvae.cli.separate import separate
 from sepvae.errors import SepvaeError
 
@@ -58,6 +58,7 @@ def cli() -> None:
 
 
 cli.add_command(separate)
+cli.add_command(evaluate)
 cli.add_command(data)
 
 
@@ -73,58 +74,6 @@ def train(recipe: str, overrides: tuple[str, ...], print_only: bool) -> None:
     result = run(recipe, overrides, print_only=print_only)
     if not print_only:
         click.echo(os.fsencode(result))
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for report.json and the pictures.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--gates", is_flag=True, help="Also measure the gates of the design.")
-@click.option("--mask-net", metavar="MODEL", help="The peer with masks instead of latents.")
-@click.option("--frozen", metavar="MODEL", help="The model before its decoders were trained on.")
-@click.option(
-    "--static-eq-from",
-    metavar="DATASET",
-    type=click.Path(path_type=Path),
-    help="Training set of the static EQ.",
-)
-@click.option("--no-museval", is_flag=True, help="Leave out the BSSEval v4 scores.")
-@click.option("--max-seconds", type=float, help="Take no more than this much of each song.")
-@click.option("--into-card", is_flag=True, help="Write the scores into the model's card.")
-def evaluate(
-    model: str,
-    dataset: Path,
-    out: Path | None,
-    device: str,
-    gates: bool,
-    mask_net: str | None,
-    frozen: str | None,
-    static_eq_from: Path | None,
-    no_museval: bool,
-    max_seconds: float | None,
-    into_card: bool,
-) -> None:
-    """Score MODEL on DATASET, a folder in the stems layout."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from sepvae import pretrained
-    from sepvae.evaluation import scores
-    from sepvae.evaluation.report import evaluate as run
-
-    report = run(
-        model,
-        dataset,
-        out=out,
-        device=device,
-        gates=gates,
-        mask_net=mask_net,
-        frozen=frozen,
-        static_eq_from=static_eq_from,
-        museval=not no_museval,
-        max_seconds=max_seconds,
-    )
-    if into_card:
-        scores.into_card(pretrained.find(model), report)
 
 
 @cli.group(invoke_without_command=True)

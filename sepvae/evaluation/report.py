@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,20 @@ from rich.progress import track as progress
 
 from sepvae.data import corpora
 from sepvae.data.excerpts import Excerpt, excerpts
-from sepvae.errors import DataError, OutputError
-from sepvae.evaluation import bss_eval, tables
+from sepvae.errors import DataError
+from sepvae.evaluation import summary, tables
 from sepvae.evaluation.baselines import StaticEQ
 from sepvae.evaluation.bss_eval import TrackBSS
 from sepvae.evaluation.gates import SoloTable, gate_methods, reference_methods, verdicts
 from sepvae.evaluation.oracles import Spectra
 from sepvae.evaluation.plots import spectrograms
+from sepvae.evaluation.summary import REPORT_NAME
 from sepvae.models.separation import SeparationConfig, SeparationModel, SeparationVAE
 from sepvae.separator import Separator
 from sepvae.signal import metrics
 from sepvae.signal.metrics import WindowScore
 
-REPORT_NAME = "report.json"
+__all__ = ["REPORT_NAME", "evaluate"]
 
 ModelSource = str | Path | SeparationModel
 
@@ -82,24 +81,20 @@ def evaluate(
         if (other.model.config.sources, other.model.config.sample_rate) != (sources, rate):
             raise DataError(f"the {label} has other sources or another rate than the model")
     equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
-    folder = None if out is None else _output_folder(out)
+    folder = None if out is None else summary.output_folder(out)
     manifest = corpora.scan(dataset, sources)
     run = _Run(separators, equaliser, with_gates=gates, with_bss=museval)
     tracks = manifest.songs or manifest.tracks
     for track in progress(tracks, "Evaluating", console=Console(stderr=True), transient=True):
         run.take(track, max_seconds, folder)
-    report = _plain(
+    report = summary.plain(
         {
             "model": type(model).__name__ if isinstance(model, SeparationModel) else Path(model).name,
             "dataset": manifest.root.resolve().name,
             "sources": list(sources),
             "sample_rate": rate,
             "protocol": {
-                "si_sdr": "channel mean, mean over windows, then tracks, then sources",
-                "window_s": metrics.WINDOW_S,
-                "active_above_dbfs": metrics.ACTIVE_DB,
-                "max_seconds": max_seconds,
-                "bss_eval": bss_eval.PROTOCOL if museval else None,
+                **summary.protocol(max_seconds=max_seconds, museval=museval),
                 "static_eq_from": None if static_eq_from is None else Path(static_eq_from).resolve().name,
             },
             **run.results(),
@@ -107,7 +102,7 @@ def evaluate(
     )
     tables.show(report, Console())
     if folder is not None:
-        _write_json(folder / REPORT_NAME, report)
+        summary.write_json(folder / REPORT_NAME, report)
     return report
 
 
@@ -220,10 +215,11 @@ class _Run:
 
     def results(self) -> dict[str, Any]:
         """All that was found, the means with it."""
-        methods = {label: self._method(tracks) for label, tracks in self.scores.items()}
-        found: dict[str, Any] = {"methods": methods, "leakage_db": self._leakage()}
+        sources = self.config.sources
+        methods = {label: summary.summarise(tracks, sources) for label, tracks in self.scores.items()}
+        found: dict[str, Any] = {"methods": methods, "leakage_db": summary.leakage(self.leakage)}
         if self.with_bss:
-            found["bss_eval"] = self._bss_eval()
+            found["bss_eval"] = summary.summarise_bss(self.bss, sources)
         if self.with_gates:
             frame_rate = self.config.sample_rate / self.config.hop_length
             latent = isinstance(self.model, SeparationVAE)
@@ -232,36 +228,6 @@ class _Run:
             found["gates"] = verdicts(means, solos)
             found["solos"] = solos
         return found
-
-    def _method(self, tracks: Mapping[str, Mapping[str, Sequence[WindowScore]]]) -> dict[str, Any]:
-        """Scores of one method: per track and source, per source over tracks, and over all."""
-        by_track = {
-            name: {source: asdict(metrics.summarise(windows)) for source, windows in sources.items()}
-            for name, sources in tracks.items()
-        }
-        keys = ("si_sdr", "si_sdr_improvement")
-        by_source = {
-            source: {key: _mean(scores[source][key] for scores in by_track.values()) for key in keys}
-            for source in self.config.sources
-        }
-        mean = {key: _mean(scores[key] for scores in by_source.values()) for key in keys}
-        return {"tracks": by_track, "sources": by_source, "mean": mean}
-
-    def _leakage(self) -> dict[str, Any]:
-        return {
-            source: {"tracks": tracks, "mean": _mean(tracks.values())}
-            for source, tracks in self.leakage.items()
-            if tracks
-        }
-
-    def _bss_eval(self) -> dict[str, Any]:
-        sources: dict[str, dict[str, float]] = {}
-        for source in self.config.sources:
-            tracks = [scores[source] for scores in self.bss.values() if source in scores]
-            if tracks:
-                sources[source] = {key: _median(scores[key] for scores in tracks) for key in bss_eval.METRICS}
-        mean = {key: _mean(scores[key] for scores in sources.values()) for key in bss_eval.METRICS}
-        return {"tracks": self.bss, "sources": sources, "mean": mean}
 
 
 def _separator(model: ModelSource, device: str) -> Separator:
@@ -279,41 +245,3 @@ def _equaliser(origin: str | Path, model: SeparationModel) -> StaticEQ:
     if equaliser.sources != config.sources or equaliser.power.shape[1] != model.bands.n_bins:
         raise DataError(f"{origin} is for other sources or another STFT than the model's")
     return equaliser
-
-
-def _output_folder(out: str | Path) -> Path:
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-    return folder
-
-
-def _write_json(path: Path, report: Mapping[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Values that JSON has: no score is null, floats are rounded to 1e-4."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
-    return value
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Mean of what has a score, NaN where nothing has."""
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _median(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.median(known)) if known else math.nan

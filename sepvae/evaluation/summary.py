@@ -1,0 +1,117 @@
+"""Windows, tracks and sources into means, and means into the plain values of a report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sepvae.errors import OutputError
+from sepvae.evaluation import bss_eval
+from sepvae.signal import metrics
+from sepvae.signal.metrics import WindowScore
+
+REPORT_NAME = "report.json"
+
+TrackScores = Mapping[str, Mapping[str, Sequence[WindowScore]]]
+"""Track -> source -> counted windows."""
+
+
+def summarise(tracks: TrackScores, sources: Sequence[str]) -> dict[str, Any]:
+    """Scores of one method: per track and source, per source over tracks, and over all."""
+    by_track = {
+        name: {source: asdict(metrics.summarise(windows)) for source, windows in scores.items()}
+        for name, scores in tracks.items()
+    }
+    keys = ("si_sdr", "si_sdr_improvement")
+    by_source = {
+        source: {key: mean(scores[source][key] for scores in by_track.values()) for key in keys}
+        for source in sources
+    }
+    overall = {key: mean(scores[key] for scores in by_source.values()) for key in keys}
+    return {"tracks": by_track, "sources": by_source, "mean": overall}
+
+
+def summarise_bss(tracks: Mapping[str, Mapping[str, Mapping[str, float]]], sources: Sequence[str]) -> dict:
+    """BSSEval scores per track and source, their medians per source, and the mean of these."""
+    by_source: dict[str, dict[str, float]] = {}
+    for source in sources:
+        found = [scores[source] for scores in tracks.values() if source in scores]
+        if found:
+            by_source[source] = {key: median(scores[key] for scores in found) for key in bss_eval.METRICS}
+    overall = {key: mean(scores[key] for scores in by_source.values()) for key in bss_eval.METRICS}
+    return {"tracks": tracks, "sources": by_source, "mean": overall}
+
+
+def leakage(levels_db: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Level under the mixture of stems that should be silent, source -> track -> dB, with their means."""
+    return {
+        source: {"tracks": tracks, "mean": mean(tracks.values())}
+        for source, tracks in levels_db.items()
+        if tracks
+    }
+
+
+def protocol(*, max_seconds: float | None, museval: bool) -> dict[str, Any]:
+    """What every score was taken by, as it stands in a report."""
+    return {
+        "si_sdr": "channel mean, mean over windows, then tracks, then sources",
+        "window_s": metrics.WINDOW_S,
+        "active_above_dbfs": metrics.ACTIVE_DB,
+        "max_seconds": max_seconds,
+        "bss_eval": bss_eval.PROTOCOL if museval else None,
+    }
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON has: no score is null, floats are rounded to 1e-4."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of what has a score, NaN where nothing has."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def median(values: Iterable[float]) -> float:
+    """Median of what has a score (infinite ones count), NaN where nothing has."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
+
+
+def output_folder(out: str | Path) -> Path:
+    """Make the folder of a report.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
