@@ -21,6 +21,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A bar of a song: its start in seconds, its chord's scale degree, and where it stands in the form.
+
+    Args:
+        start: seconds.
+        degree: scale degree of the chord.
+        kind: which of the song's kinds of section it belongs to; sections of one kind are alike.
+        index: how many bars of the section came before it.
+    """
+
+    start: float
+    degree: int
+    kind: int
+    index: int
+
+
+@dataclass(frozen=True)
 class Song:
     """A written song.
 
@@ -32,6 +49,9 @@ class Song:
         bass: the bass line, one note at a time.
         parts: the other instruments.
         kicks: when the kick is struck, in seconds.
+        tonic: pitch class of the key, 0 to 11.
+        scale: the seven steps of the key in semitones above the tonic.
+        bars: the form.
     """
 
     genre: str
@@ -41,6 +61,9 @@ class Song:
     bass: tuple[Note, ...]
     parts: tuple[Part, ...]
     kicks: tuple[float, ...] = field(default=())
+    tonic: int = 0
+    scale: tuple[int, ...] = SCALES["major"]
+    bars: tuple[Bar, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -250,12 +273,15 @@ def compose(
     drums: list[Hit] = []
     bass: list[Note] = []
     lines: list[list[Note]] = [[] for _ in roles]
+    bars: list[Bar] = []
     bar = 0
     while (bar * STEPS) * writer.step_s < seconds:
-        section = kinds[int(rng.integers(3))]
+        kind = int(rng.integers(3))
+        section = kinds[kind]
         for index in range(section.bars):
             degree = section.chords[index % len(section.chords)]
             following = section.chords[(index + 1) % len(section.chords)]
+            bars.append(Bar(bar * STEPS * writer.step_s, degree, kind, index))
             if section.has_drums:
                 drums += writer.drums(section.groove, bar, fill=index == section.bars - 1, first=index == 0)
             if section.has_bass:
@@ -279,6 +305,9 @@ def compose(
         tuple(sorted(bass, key=lambda note: note.start)),
         tuple(Part(role, tuple(line)) for role, line in zip(roles, lines, strict=True) if line),
         tuple(hit.time for hit in drums if hit.lane == "kick"),
+        writer.tonic,
+        writer.scale,
+        tuple(bars),
     )
 
 

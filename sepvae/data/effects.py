@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 from scipy.signal import butter, lfilter, oaconvolve, sosfilt
 
 SAMPLE_RATE = 44100
@@ -162,3 +163,26 @@ def guitar_amp(audio: np.ndarray, drive_db: float, rng: np.random.Generator) -> 
     audio = saturate(high_pass(audio, 120.0, 1), drive_db)
     audio = low_pass(audio, rng.uniform(3500, 6000), 4)
     return shelf(high_pass(audio, 75.0), rng.uniform(1500, 2500), rng.uniform(0, 5), high=True)
+
+
+def telephone(audio: np.ndarray, drive_db: float) -> np.ndarray:
+    """The narrow and distorted band of a telephone or a megaphone; the RMS comes out as it went in."""
+    level = rms(audio)
+    out = saturate(low_pass(high_pass(audio, 400.0, 4), 3200.0, 4), drive_db)
+    return out * np.float32(level / rms(out)) if level > 0 else out
+
+
+def double(audio: np.ndarray, delay_s: float, cents: float, rng: np.random.Generator) -> np.ndarray:
+    """Another take of a voice: later, its pitch and its timing wandering slowly about those of the first.
+
+    Args:
+        audio: [L].
+        delay_s: mean delay, > 0.
+        cents: about how far the pitch strays.
+        rng: draws the wandering.
+    """
+    positions = np.arange(audio.size)
+    knots = np.arange(0, audio.size + SAMPLE_RATE, SAMPLE_RATE // 4)  # four a second
+    stray = lfilter([0.3], [1, -0.7], rng.standard_normal(knots.size)) * 0.25 * cents / 1731 * 2.5
+    delay = np.interp(positions, knots, np.clip(delay_s + stray, 0.25 * delay_s, None)) * SAMPLE_RATE
+    return map_coordinates(audio, [positions - delay], order=3, mode="constant").astype(np.float32)

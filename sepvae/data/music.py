@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 
 from sepvae.data.corpora import read_audio, read_stems, resample, scan, write_track
 from sepvae.data.effects import high_pass
+from sepvae.data.items import CORPORA, Item, raw_files, seed_of
 from sepvae.data.kits import Samples
 from sepvae.data.producer import produce, produce_score
 from sepvae.data.render import (
@@ -27,6 +27,7 @@ from sepvae.data.render import (
     transpose,
     window,
 )
+from sepvae.data.utterances import Speech
 from sepvae.errors import DataError
 
 SAMPLE_RATE = 44100
@@ -40,95 +41,6 @@ ALBUM_SPLITS = {
     "test-album": ("rubidium",),
 }
 SPEAKERS = ("4088", "5652", "4406")
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A row of raw material: where it lies under the raw root, its licence and whom to name."""
-
-    folder: str
-    title: str
-    licence: str
-    credit: str
-
-
-CORPORA = {
-    "album": Corpus(
-        "everything-is-free",
-        "the album Everything is Free, seven multitrack songs summed into stems",
-        "CC0 1.0",
-        "ichbinsoftware (ichbinsoftware/everythingisfree, ichbinsoftware/everythingisremixed)",
-    ),
-    "demo": Corpus(
-        "demo", "one song as five instrument tracks", "CC0 1.0", "mdn/webaudio-examples, multi-track"
-    ),
-    "composed": Corpus(
-        "", "songs written and played by sepvae.data.composer and sepvae.data.producer", "CC0 1.0", "sepvae"
-    ),
-    "sonic-pi": Corpus(
-        "sonic-pi", "drum hits and loops, bass one-shots", "CC0 1.0", "sonic-pi-net/sonic-pi, etc/samples"
-    ),
-    "midi": Corpus(
-        "midi/freedoom",
-        "multi-channel MIDI, rendered to stems",
-        "BSD-3-Clause",
-        "Contributors to the Freedoom project (freedoom/freedoom)",
-    ),
-    "fluidr3": Corpus("", "the SoundFont FluidR3_GM", "MIT", "Frank Wen (Debian package fluid-soundfont-gm)"),
-    "opl3": Corpus(
-        "", "the SoundFont OPL-3_FM_128M", "see the Debian package opl3-soundfont", "opl3-soundfont"
-    ),
-    "timgm6mb": Corpus(
-        "", "the SoundFont TimGM6mb", "GPL-2", "Tim Brechbill (Debian package timgm6mb-soundfont)"
-    ),
-    "speech": Corpus(
-        "librispeech", "read speech", "CC BY 4.0", "LibriSpeech (OpenSLR 12), Panayotov et al. 2015"
-    ),
-    "noise": Corpus(
-        "olpc-noise",
-        "recordings of street, rail, rain, machines, household",
-        "CC BY 3.0",
-        "OLPC Berklee Sound Library (via Tonejs/audio)",
-    ),
-    "generated-noise": Corpus("", "coloured noise and hum made by sepvae.data.speech", "CC0 1.0", "sepvae"),
-    "digits": Corpus(
-        "fsdd",
-        "Free Spoken Digit Dataset",
-        "CC BY-SA 4.0",
-        "Jackson et al. (Jakobovski/free-spoken-digit-dataset)",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Item:
-    """One track folder to be made.
-
-    Args:
-        split: the set that it belongs to, a folder under the output root.
-        name: the track folder's name.
-        corpora: keys of `CORPORA` that it is derived from.
-        make: writes the folder it is given.
-    """
-
-    split: str
-    name: str
-    corpora: tuple[str, ...]
-    make: Callable[[Path], object]
-
-
-def seed_of(seed: int, *words: str) -> np.random.Generator:
-    """A generator that depends on the seed and on what is made, not on the order in which it is made."""
-    digest = hashlib.sha256("/".join(words).encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
-
-
-def raw_files(root: Path, corpus: str, pattern: str) -> list[Path]:
-    """The files of a corpus under the raw root, in order of their names; at least one."""
-    files = sorted((root / CORPORA[corpus].folder).glob(pattern))
-    if not files:
-        raise DataError(f"no {pattern} in {root / CORPORA[corpus].folder}")
-    return files
 
 
 def album_items(root: Path) -> list[Item]:
@@ -355,25 +267,30 @@ def make_midi(
 
 
 def composed_items(root: Path, seed: int, soundfonts: Sequence[str | Path], songs: int) -> list[Item]:
-    """Songs of the composer, for training."""
+    """Songs of the composer, for training; what is sung in them is made of the training speakers' speech."""
     samples = root / CORPORA["sonic-pi"].folder
+    speech = Speech(root / CORPORA["speech"].folder, SPEAKERS) if songs else None
     return [
         Item(
             "train",
             name,
-            ("composed", "sonic-pi", TRAIN_MIDI.corpus),
-            partial(make_composed, samples, partial(seed_of, seed, name), tuple(soundfonts)),
+            ("composed", "sonic-pi", TRAIN_MIDI.corpus, "speech"),
+            partial(make_composed, samples, speech, partial(seed_of, seed, name), tuple(soundfonts)),
         )
         for name in (f"composed-{index:04d}" for index in range(songs))
     ]
 
 
 def make_composed(
-    samples: Path, rng_of: Callable[[], np.random.Generator], soundfonts: Sequence[str | Path], folder: Path
+    samples: Path,
+    speech: Speech | None,
+    rng_of: Callable[[], np.random.Generator],
+    soundfonts: Sequence[str | Path],
+    folder: Path,
 ) -> None:
-    """Write and play one song."""
+    """Write, play and sing one song."""
     rng = rng_of()
     soundfont = find_soundfont(TRAIN_MIDI.soundfont, soundfonts)
-    stems, chosen = produce(rng, Samples(samples), soundfont, float(rng.uniform(*COMPOSED_S)))
-    info = {"solo": False, "corpora": ["composed", "sonic-pi", TRAIN_MIDI.corpus], **chosen}
-    write_track(folder, stems, SAMPLE_RATE, info)
+    stems, chosen = produce(rng, Samples(samples), soundfont, float(rng.uniform(*COMPOSED_S)), speech)
+    corpora = ["composed", "sonic-pi", TRAIN_MIDI.corpus, *(["speech"] if "vocals" in stems else [])]
+    write_track(folder, stems, SAMPLE_RATE, {"solo": False, "corpora": corpora, **chosen})

@@ -11,12 +11,15 @@ import numpy as np
 from sepvae.data import effects
 from sepvae.data.composer import Part, Song, compose
 from sepvae.data.kits import GM_NOTES, Hit, Samples, lane_of, make_kit, make_loop, play_loop, sequence
+from sepvae.data.melody import write_vocals
 from sepvae.data.render import DRUM_CHANNEL, DRUM_KITS, TAIL_S, Score, is_onset, render, split_score
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import FM, SAMPLE_RATE, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
+from sepvae.data.utterances import Speech
+from sepvae.data.vocals import make_vocals
 
 SYNTHETIC_BASSES = ("saw", "square", "triangle", "sub", "808", "reese", "fm", "pluck", "drive", "shot")
-STEM_LEVELS_DB = {"drums": -20.0, "bass": -20.0, "other": -20.5}
+STEM_LEVELS_DB = {"vocals": -19.0, "drums": -20.0, "bass": -20.0, "other": -20.5}
 ROLE_LEVELS_DB = {"pad": -6.0, "strings": -5.0, "arp": -4.0, "comp": -2.0, "organ": -3.0, "lead": 0.0}
 MIX_RMS_DB = (-22.0, -14.0)
 MIX_PEAK = 0.95
@@ -391,7 +394,11 @@ def balance(
 
 
 def produce(
-    rng: np.random.Generator, samples: Samples, soundfont: Path, seconds: float
+    rng: np.random.Generator,
+    samples: Samples,
+    soundfont: Path,
+    seconds: float,
+    speech: Speech | None = None,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Write and play one song.
 
@@ -400,9 +407,10 @@ def produce(
         samples: recorded drums and basses.
         soundfont: General MIDI instruments for fluidsynth.
         seconds: about how long the song lasts, > 0.
+        speech: what the singers are made of; without it every song is instrumental.
 
     Returns:
-        Stems "drums", "bass", "other", each [2, L], and what was chosen.
+        Stems "vocals" (unless the song is instrumental), "drums", "bass", "other", each [2, L], and what was chosen.
     """
     genre = str(rng.choice(list(GENRES)))
     style = GENRES[genre]
@@ -420,12 +428,14 @@ def produce(
         bass = effects.duck(bass, song.kicks, rng.uniform(0.3, 0.9), rng.uniform(0.08, 0.3))
     synthetic = float(rng.choice((0.2, 0.5, 0.9)))
     other = sum(make_part(part, song, length, synthetic, soundfont, rng) for part in song.parts)
-    stems = balance({"drums": drums, "bass": bass, "other": np.asarray(other, np.float32)}, rng)
-    chosen = {
+    stems = {"drums": drums, "bass": bass, "other": np.asarray(other, np.float32)}
+    chosen: dict[str, object] = {
         "genre": genre,
         "tempo": song.tempo,
         "kit": kit,
         "bass": bass_kind,
         "roles": [p.role for p in song.parts],
     }
-    return stems, chosen
+    if speech and (line := write_vocals(song, rng)):
+        stems["vocals"], chosen["vocals"] = make_vocals(line, song.tempo, length, speech, rng)
+    return balance(stems, rng), chosen

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mido
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import lfilter
 
 from sepvae.data.kits import BASS_PITCHES, Samples
 from sepvae.data.render import find_soundfont
+from sepvae.data.utterances import Speech
 from sepvae.errors import DataError
 
 
@@ -78,6 +80,33 @@ def _write_samples(folder: Path) -> Path:
 @pytest.fixture
 def write_samples() -> Callable[[Path], Path]:
     return _write_samples
+
+
+def _write_speech(folder: Path, speakers: Sequence[str] = ("a",)) -> Path:
+    """Stand-ins for read speech, an utterance of twelve syllables each: a hiss, a vowel on a falling pitch, a gap."""
+    rng = np.random.default_rng(5)
+    for number, speaker in enumerate(speakers):
+        pieces = [np.zeros(1600)]
+        for index in range(12):
+            time = np.arange(3200) / 16000
+            phase = np.cumsum(110 + 40 * number + 20 * np.cos(index) - 40 * time) / 16000
+            vowel = lfilter([1], [1, -1.6, 0.9], phase % 1 - 0.5) * np.sin(np.pi * time / 0.2) ** 0.5
+            hiss = np.diff(rng.standard_normal(1201)) * np.hanning(1200)
+            pieces += [0.05 * hiss, 0.02 * vowel, np.zeros(800)]
+        (folder / speaker).mkdir(parents=True, exist_ok=True)
+        audio = np.concatenate(pieces) + 1e-4 * rng.standard_normal(sum(map(len, pieces)))
+        soundfile.write(folder / speaker / "0.opus", audio, 16000, format="OGG", subtype="OPUS")
+    return folder
+
+
+@pytest.fixture
+def write_speech() -> Callable[..., Path]:
+    return _write_speech
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Speech:
+    return Speech(_write_speech(tmp_path / "speech"), ("a",))
 
 
 @pytest.fixture

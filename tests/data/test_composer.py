@@ -23,6 +23,7 @@ from sepvae.data.producer import (
 from sepvae.data.render import load_score
 from sepvae.data.styles import GENRES, SCALES, STEPS
 from sepvae.data.synth import SAMPLE_RATE, Note
+from sepvae.data.utterances import Speech
 
 
 def rng_of(seed: int) -> np.random.Generator:
@@ -115,6 +116,20 @@ def test_a_song_becomes_sane_stems_that_repeat(samples: Samples, small_soundfont
         assert np.isfinite(audio).all()
         assert effects.rms(audio) > 1e-3
         assert np.abs(audio.mean(axis=1)).max() < 0.02 * effects.rms(audio)
+    assert np.abs(sum(stems.values())).max() <= MIX_PEAK * 1.001
+
+
+def test_a_song_is_sung_at_its_level(
+    samples: Samples, speech: Speech, small_soundfont: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sepvae.data.melody.INSTRUMENTAL_SHARE", 0.0)
+    stems, chosen = produce(rng_of(9), samples, small_soundfont, 2.0, speech)
+    assert set(stems) == {"vocals", "drums", "bass", "other"}
+    assert chosen["vocals"]["speaker"] == "a"
+    assert len({audio.shape for audio in stems.values()}) == 1
+    levels = {name: 20 * np.log10(effects.rms(audio)) - STEM_LEVELS_DB[name] for name, audio in stems.items()}
+    assert max(levels.values()) - min(levels.values()) <= 12.01
+    assert np.abs(stems["vocals"]).max() < MIX_PEAK * 1.5
     assert np.abs(sum(stems.values())).max() <= MIX_PEAK * 1.001
 
 

@@ -148,6 +148,7 @@ def test_midi_and_composed_songs_are_made_from_one_seed(
     tmp_path: Path,
     write_midi: Writer,
     write_samples: Writer,
+    write_speech: Writer,
     small_soundfont: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,6 +161,8 @@ def test_midi_and_composed_songs_are_made_from_one_seed(
     for index in range(4):
         write_midi(raw / "midi" / "freedoom" / f"m{index}.mid", seconds=6.5, shift=index)
     write_samples(raw / "sonic-pi")
+    write_speech(raw / "librispeech", SPEAKERS)
+    monkeypatch.setattr("sepvae.data.melody.INSTRUMENTAL_SHARE", 0.0)
     options = {"only": ("midi", "composed"), "soundfonts": (fonts,), "variations": 2, "songs": 1}
     out = tmp_path / "out"
     manifest = json.loads(prepare("music", raw, out, **options).read_text())
@@ -174,11 +177,14 @@ def test_midi_and_composed_songs_are_made_from_one_seed(
         "m3",
     } - held_out
     assert "composed-0000" in splits["train"]
-    assert {"midi", "composed", "sonic-pi", "fluidr3", "opl3", "timgm6mb"} == set(manifest["corpora"])
+    assert {"midi", "composed", "sonic-pi", "fluidr3", "opl3", "timgm6mb", "speech"} == set(
+        manifest["corpora"]
+    )
     for split in splits:
         for track in scan(out / split):
             stems = corpora.read_stems(track, 44100)
-            assert set(stems) == {"drums", "bass", "other"}
+            sung = {"vocals"} if track.name.startswith("composed") else set()
+            assert set(stems) == {"drums", "bass", "other"} | sung
             assert len({audio.shape for audio in stems.values()}) == 1
             assert 0.05 < np.abs(sum(stems.values())).max() < 1
     # one of them again, alone
