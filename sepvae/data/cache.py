@@ -91,11 +91,14 @@ def prepare(
     root, out = Path(root), Path(out)
     if not root.is_dir():
         raise DataError(f"no such folder: {root}")
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"the prepared set cannot lie in the raw data: {out}")
     settings = Settings(dataset, sample_rate or dataset.sample_rate, channels or dataset.channels)
-    _check_settings(settings, out)
     tracks = dataset.tracks(root)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        _check_settings(settings, out)
+        for split in {track.split for track in tracks}:
+            _sweep(out / split)
         skipped = dict(_make_all(settings, tracks, root, out, jobs, progress))
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
@@ -129,6 +132,13 @@ def _check_settings(settings: Settings, out: Path) -> None:
     ]
     if changed:
         raise DataError(f"{out} was made with {'; '.join(changed)}")
+
+
+def _sweep(folder: Path) -> None:
+    """Take away half-written tracks of a run that was killed."""
+    for draft in folder.iterdir() if folder.is_dir() else ():
+        if draft.name.startswith("."):
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _read_json(path: Path) -> dict:
@@ -176,8 +186,6 @@ def _make(work: tuple[Settings, RawTrack, Path, Path]) -> str | None:
     """Make one track unless it is there already; the reason where it cannot be made."""
     settings, track, root, out = work
     folder = out / track.split / track.name
-    for draft in folder.parent.glob(f".{track.name}.*") if folder.parent.is_dir() else ():
-        shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
     if not track.stems:
         return f"no source in it: {track.missing[0]} is missing" if track.missing else "no source in it"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,50 +62,64 @@ def check(
         raise DataError(f"no such folder: {root}")
     tracks = dataset.tracks(root)
     problems = list(dataset.expected(root, tracks))
+    look = functools.cache(functools.partial(_look, thorough=thorough))
     seconds = 0.0
     for index, track in enumerate(tracks, 1):
-        found, length_s = _check_track(track, thorough)
+        found, length_s = _check_track(track, look)
         problems += found
         seconds += length_s
         progress(index, len(tracks))
     return Report(tuple(problems), dict(Counter(track.split for track in tracks)), seconds)
 
 
-def _check_track(track: RawTrack, thorough: bool) -> tuple[list[Problem], float]:
+@dataclass(frozen=True)
+class _Look:
+    """What one file looks like; `broken` says why nothing else is known."""
+
+    rate: int = 0
+    channels: int = 0
+    seconds: float | None = None
+    silent: bool = False
+    broken: str = ""
+
+
+def _check_track(track: RawTrack, look: Callable[[Part], _Look]) -> tuple[list[Problem], float]:
     problems = [Problem("missing", path, "") for path in track.missing]
     if not track.stems and not track.missing:
         problems.append(Problem("note", Path(track.split, track.name), "has none of the sources"))
     rates: dict[Path, int] = {}
     lengths: dict[Path, float] = {}
     for part in dict.fromkeys(Part(part.path, part.stream) for part in track.parts):
-        try:
-            rate, channels, seconds = _look(part, thorough)
-        except DataError as error:
-            problems.append(Problem("broken", part.path, _without(str(error), part.path)))
+        seen = look(part)
+        if seen.broken:
+            problems.append(Problem("broken", part.path, seen.broken))
             continue
-        rates[part.path] = rate
-        if seconds is not None:
-            lengths[part.path] = seconds
-        if channels > 2:
-            problems.append(Problem("note", part.path, f"{channels} channels, the first two are taken"))
-        if thorough and seconds is None:
+        rates[part.path] = seen.rate
+        if seen.seconds is not None:
+            lengths[part.path] = seen.seconds
+        if seen.channels > 2:
+            problems.append(Problem("note", part.path, f"{seen.channels} channels, the first two are taken"))
+        if seen.silent:
             problems.append(Problem("note", part.path, "nothing but silence"))
     problems += _differing(track, rates, lengths)
     return problems, max(lengths.values(), default=0.0)
 
 
-def _look(part: Part, thorough: bool) -> tuple[int, int, float | None]:
-    """Rate, channels and seconds of a file; no seconds where its header does not say, or all of it is silent."""
-    if thorough:
-        audio, rate = decode(part.path, part.stream)
-        silent = float(np.abs(audio).max()) < SILENT_PEAK
-        return rate, len(audio), None if silent else audio.shape[1] / rate
-    rate, channels, frames = probe(part.path, part.stream)
+def _look(part: Part, thorough: bool) -> _Look:
+    """Open a file, or decode all of it."""
+    try:
+        if thorough:
+            audio, rate = decode(part.path, part.stream)
+            silent = float(np.abs(audio).max()) < SILENT_PEAK
+            return _Look(rate, len(audio), audio.shape[1] / rate, silent)
+        rate, channels, frames = probe(part.path, part.stream)
+    except DataError as error:
+        return _Look(broken=str(error).removeprefix(f"{part.path}: "))
     if frames == 0:
-        raise DataError("no audio in it")
+        return _Look(broken="no audio in it")
     if part.stream is None and cut_short(part.path):
-        raise DataError("ends before its header says so")
-    return rate, channels, None if frames is None else frames / rate
+        return _Look(broken="ends before its header says so")
+    return _Look(rate, channels, None if frames is None else frames / rate)
 
 
 def _differing(track: RawTrack, rates: dict[Path, int], lengths: dict[Path, float]) -> Iterator[Problem]:
@@ -116,10 +131,6 @@ def _differing(track: RawTrack, rates: dict[Path, int], lengths: dict[Path, floa
         shortest = min(lengths, key=lambda path: lengths[path])
         what = f"{lengths[shortest]:.1f} s of {max(lengths.values()):.1f} s, the rest is taken as silence"
         yield Problem("note", shortest, what)
-
-
-def _without(text: str, path: Path) -> str:
-    return text.removeprefix(f"{path}: ")
 
 
 def lines(report: Report, root: Path, most: int = 40) -> Sequence[str]:

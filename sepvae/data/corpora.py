@@ -205,13 +205,13 @@ def headroom(stems: Mapping[str, np.ndarray], peak: float = 0.999) -> float:
 def write_track(
     folder: str | Path, stems: Mapping[str, np.ndarray], sample_rate: int, info: Mapping
 ) -> float:
-    """Write a whole track folder at once: 16-bit stereo WAV files and `track.json`.
+    """Write a whole track folder at once: 16-bit WAV files and `track.json`.
 
     The folder appears under its name only when it is complete; a stem that is all zero gets no file.
 
     Args:
         folder: the new track folder.
-        stems: source -> float audio [2, L], all of one length.
+        stems: source -> float audio [1, L] or [2, L], all of one shape.
         sample_rate: their rate in hertz.
         info: what `track.json` says beside the gain.
 
@@ -235,7 +235,8 @@ def write_track(
     try:
         for source, audio in stems.items():
             samples = np.round(audio.T * (gain * FULL_SCALE)).astype(np.int16)  # L, 2
-            soundfile.write(str(draft / f"{source}.wav"), samples, sample_rate, subtype="PCM_16")
+            with (draft / f"{source}.wav").open("wb") as file:  # by name, soundfile would wait for the disk
+                soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")
         text = json.dumps({**info, "gain": gain}, indent=1, sort_keys=True)
         (draft / INFO_NAME).write_text(text + "\n", encoding="utf-8")
         draft.chmod(0o755)

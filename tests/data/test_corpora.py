@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -130,10 +131,10 @@ def test_a_track_that_fails_half_way_leaves_nothing(
 ) -> None:
     real = soundfile.write
 
-    def full_disk(path: str, *arguments: object, **options: object) -> None:
-        if "drums" in path:
+    def full_disk(file: BinaryIO, *arguments: object, **options: object) -> None:
+        if "drums" in file.name:
             raise OSError("no space left")
-        real(path, *arguments, **options)
+        real(file, *arguments, **options)
 
     monkeypatch.setattr(soundfile, "write", full_disk)
     with pytest.raises(OSError, match="no space left"):

@@ -1,0 +1,268 @@
+"""Every reader finds the tracks, splits and sources of its layout, and makes of them what training can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sepvae.data.datasets import DATASETS, find
+from sepvae.data.datasets.base import Dataset, RawTrack, held_out
+from sepvae.errors import DataError
+
+Layouts = Callable[[str], Path]
+RATE = 8000
+
+
+def by_name(dataset: Dataset, root: Path) -> dict[str, RawTrack]:
+    return {f"{track.split}/{track.name}": track for track in dataset.tracks(root)}
+
+
+def pitch(audio: np.ndarray, rate: int = RATE) -> float:
+    """Frequency of the strongest partial in hertz, its resolution that of the excerpt."""
+    spectrum = np.abs(np.fft.rfft(audio[0] * np.hanning(audio.shape[1])))
+    return float(spectrum.argmax() * rate / audio.shape[1])
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_an_empty_folder_is_refused_with_the_layout_that_is_expected(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected"):
+        DATASETS[name].tracks(tmp_path)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_names_are_unique_and_fit_for_folders(name: str, layouts: Layouts) -> None:
+    tracks = DATASETS[name].tracks(layouts(name))
+    names = [(track.split, track.name) for track in tracks]
+    assert len(set(names)) == len(names)
+    assert all(name == Path(name).name and not name.startswith(".") for _, name in names)
+    assert {split for split, _ in names} >= {"train", "valid"}
+    sources = DATASETS[name].sources(tracks)
+    assert {source for track in tracks for source in track.stems} <= set(sources)
+
+
+def test_musdb_validates_on_the_usual_songs(layouts: Layouts) -> None:
+    for name in ("musdb18hq", "musdb18"):
+        tracks = DATASETS[name].tracks(layouts(name))
+        valid = {track.name for track in tracks if track.split == "valid"}
+        assert valid in ({"Actions - One Minute Smile"}, {"Meaxic - Take A Step"})
+        assert DATASETS[name].sources(tracks) == ("vocals", "drums", "bass", "other")
+
+
+def test_musdb_folders_give_aligned_stereo_whatever_they_hold(layouts: Layouts) -> None:
+    dataset = DATASETS["musdb18hq"]
+    tracks = by_name(dataset, layouts("musdb18hq"))
+    short = tracks["train/Short - Bass"]
+    assert [path.name for path in short.missing] == ["drums.wav"]
+    stems = dataset.render(short, RATE, 2)
+    assert {source: audio.shape for source, audio in stems.items()} == dict.fromkeys(
+        ("vocals", "bass", "other"), (2, RATE)
+    )
+    assert not stems["bass"][:, RATE // 2 + 100 :].any()  # the resampler rings for a moment
+    assert not stems["vocals"].any()
+    mono = dataset.render(tracks["train/Mono - Song"], RATE, 2)["drums"]
+    np.testing.assert_array_equal(mono[0], mono[1])
+
+
+def test_musdb_streams_come_out_by_their_place_in_the_container(layouts: Layouts) -> None:
+    dataset = DATASETS["musdb18"]
+    stems = dataset.render(by_name(dataset, layouts("musdb18"))["train/One - A"], 44100, 2)
+    assert pitch(stems["bass"], 44100) == pytest.approx(90, abs=2)
+    assert pitch(stems["other"], 44100) == pytest.approx(330, abs=2)
+    assert pitch(stems["vocals"], 44100) == pytest.approx(700, abs=2)
+    np.testing.assert_allclose(stems["vocals"][1], 0.8 * stems["vocals"][0], atol=0.05)  # AAC
+
+
+def test_moisesdb_sums_recordings_into_the_grouping(layouts: Layouts) -> None:
+    root = layouts("moisesdb")
+    four, everything = find("moisesdb"), find("moisesdb").with_options({"grouping": "all"})
+    song = next(track for track in four.tracks(root) if track.name == "0001")
+    assert set(song.stems) == {"vocals", "drums", "bass", "other"}
+    assert {part.path.parent.name for part in song.stems["other"]} == {"guitar", "bowed_strings"}
+    assert "bowed_strings" in everything.tracks(root)[0].stems
+    assert len(everything.sources(everything.tracks(root))) == 11
+    stems = four.render(song, RATE, 2)
+    first, second = (soundfile.read(part.path, dtype="float32")[0].T for part in song.stems["drums"])
+    assert stems["drums"].shape == (2, RATE)
+    first[:, : second.shape[1]] += second
+    rendered = four.render(song, 44100, 2)["drums"]
+    np.testing.assert_allclose(rendered, first, atol=1e-6)
+    clean = find("moisesdb").with_options({"bleed": "false"}).tracks(root)
+    assert {track.name for track in clean} == {"0001", "0003"}
+
+
+def test_slakh_groups_instruments_by_their_class(layouts: Layouts) -> None:
+    root = layouts("slakh2100")
+    tracks = by_name(find("slakh2100"), root)
+    assert set(tracks) == {"train/Track00001", "valid/Track01501", "test/Track01876"}  # no duplicates
+    assert {source: len(parts) for source, parts in tracks["valid/Track01501"].stems.items()} == {
+        "bass": 1,
+        "drums": 1,
+        "guitar": 2,
+        "piano": 1,
+    }
+    assert [path.name for path in tracks["train/Track00001"].missing] == ["S04.flac"]
+    rest = find("slakh2100").with_options({"grouping": "rest"})
+    assert rest.sources(rest.tracks(root)) == ("bass", "drums", "guitar", "piano", "other")
+    mapped = find("slakh2100").with_options({"map": "Organ=piano,Guitar=strings"})
+    assert set(by_name(mapped, root)["test/Track01876"].stems) == {"bass", "drums", "strings", "piano"}
+    classes = find("slakh2100").with_options({"grouping": "class"})
+    assert "organ" in classes.sources(classes.tracks(root))
+
+
+def test_dnr_renames_its_splits_and_effects(layouts: Layouts) -> None:
+    tracks = by_name(find("dnr"), layouts("dnr"))
+    assert set(tracks) == {
+        f"{split}/{name}" for split in ("train", "valid", "test") for name in ("1002", "61")
+    }
+    assert set(tracks["valid/61"].stems) == {"speech", "music", "effects"}
+    assert set(tracks["train/61"].stems) == {"speech", "music"}
+
+
+def test_voicebank_noise_is_what_the_noisy_sentence_has_beyond_the_clean(layouts: Layouts) -> None:
+    dataset, root = find("voicebank"), layouts("voicebank")
+    tracks = by_name(dataset, root)
+    assert {name for name in tracks if name.startswith("valid")} == {"valid/p226_001"}
+    for name in ("train/p227_001", "train/p227_002"):
+        stems = dataset.render(tracks[name], 48000, 1)
+        sentence = name.split("/")[1]
+        noisy = soundfile.read(root / "noisy_trainset_28spk_wav" / f"{sentence}.wav", dtype="float32")[0]
+        length = stems["speech"].shape[1]
+        np.testing.assert_allclose(stems["speech"][0] + stems["noise"][0], noisy[:length], atol=1e-6)
+        assert np.abs(stems["speech"]).max() > 0.1
+        assert pitch(stems["noise"], 48000) != pytest.approx(600, abs=30)  # no speech left in the noise
+    assert dataset.render(tracks["train/p227_002"], 48000, 1)["speech"].shape[1] == 47000
+    lonely = tracks["train/p227_009"]
+    assert not lonely.stems
+    assert lonely.missing == (root / "clean_trainset_28spk_wav" / "p227_009.wav",)
+
+
+def test_librimix_takes_one_two_or_three_speakers(layouts: Layouts) -> None:
+    root = layouts("librimix")
+    for speakers, expected in (
+        (1, ("speech", "noise")),
+        (2, ("speaker1", "speaker2", "noise")),
+        (3, ("speaker1", "speaker2", "speaker3", "noise")),
+    ):
+        dataset = find("librimix").with_options({"speakers": str(speakers)})
+        tracks = dataset.tracks(root)
+        assert {track.split for track in tracks} == {"train", "valid", "test"}
+        assert len(tracks) == 6
+        assert dataset.sources(tracks) == expected
+        assert all(set(track.stems) == set(expected) for track in tracks)
+    clean = find("librimix").with_options({"noise": "false"})
+    assert clean.sources(clean.tracks(root)) == ("speaker1", "speaker2")
+    with pytest.raises(DataError, match="speakers is 1, 2 or 3"):
+        find("librimix").with_options({"speakers": "4"})
+
+
+def test_fsdd_splits_officially_or_by_speaker(layouts: Layouts) -> None:
+    root = layouts("fsdd")
+    official = find("fsdd").with_options({"mixtures": "90"})
+    train = {track.name for track in official.tracks(root) if track.split == "train"}
+    assert len(train) == 40
+    assert not any(name.endswith(("-0", "-5")) for name in train)  # 0 to 4 test, 5 to 9 validate
+    by_speaker = find("fsdd").with_options({"hold_out": "theo", "mixtures": "90"})
+    for track in by_speaker.tracks(root):
+        speakers = {part.path.stem.split("_")[1] for part in track.parts}
+        assert speakers == ({"theo"} if track.split == "test" else {"jackson"})
+    with pytest.raises(DataError, match="no clip of the speaker 'nobody'"):
+        find("fsdd").with_options({"hold_out": "nobody"}).tracks(root)
+
+
+@pytest.mark.parametrize("name", ["fsdd", "speech_commands"])
+def test_digits_are_mixed_in_pairs_of_one_level(name: str, layouts: Layouts) -> None:
+    dataset = find(name).with_options({"mixtures": "46"})
+    mixtures = [track for track in dataset.tracks(layouts(name)) if track.split == "test"]
+    assert len(mixtures) == 46
+    assert all(len(track.stems) == 2 for track in mixtures)
+    assert {track.name.split("-", 1)[1] for track in mixtures[:45]} == {
+        f"{a}-{b}" for i, a in enumerate(dataset.sources([])) for b in dataset.sources([])[i + 1 :]
+    }
+    for track in mixtures[:3]:
+        stems = dataset.render(track, RATE, 1)
+        for audio in stems.values():
+            assert audio.shape == (1, RATE)
+            assert np.sqrt(np.mean(audio**2)) == pytest.approx(0.067 / 2)
+    before, after = np.flatnonzero(audio[0])[[0, -1]]
+    assert before == pytest.approx(RATE - 1 - after, abs=2)  # centred in its second
+
+
+def test_long_clips_are_cut_to_the_middle_second(layouts: Layouts) -> None:
+    dataset, root = find("fsdd"), layouts("fsdd")
+    long = next(track for track in dataset.tracks(root) if track.name == "three-jackson-12")
+    audio = dataset.render(long, RATE, 1)["three"]
+    whole = soundfile.read(long.parts[0].path, dtype="float32")[0]
+    middle = whole[(len(whole) - RATE) // 2 :][:RATE]
+    np.testing.assert_allclose(audio[0] / np.abs(audio).max(), middle / np.abs(middle).max(), atol=1e-3)
+
+
+def test_speech_commands_split_by_its_lists_and_leave_other_words(layouts: Layouts) -> None:
+    tracks = find("speech_commands").with_options({"mixtures": "5"}).tracks(layouts("speech_commands"))
+    train = [track for track in tracks if track.split == "train"]
+    assert len(train) == 10
+    assert all("00b01445" in track.name for track in train)
+    assert all(
+        "1c1060b1" in part.path.name for track in tracks if track.split == "test" for part in track.parts
+    )
+
+
+def test_stems_take_any_names_and_a_rest_of_the_mixture(layouts: Layouts) -> None:
+    root = layouts("stems")
+    dataset = find("stems")
+    tracks = by_name(dataset, root)
+    assert dataset.sources(list(tracks.values())) == ("flute", "keys")
+    assert sum(track.split == "valid" for track in tracks.values()) == 1
+    solo = next(track for track in tracks.values() if track.name == "second")
+    assert solo.solo
+    alone = dataset.with_options({"only": "flute", "rest": "backing"})
+    third = next(track for track in alone.tracks(root) if track.name == "third")
+    stems = alone.render(third, 44100, 2)
+    mixture = soundfile.read(root / "third" / "mixture.wav", dtype="float32")[0].T
+    np.testing.assert_allclose(stems["flute"] + stems["backing"], mixture, atol=1e-6)
+    assert alone.sources([third])[-1] == "backing"
+
+
+def test_stems_keep_splits_that_are_given(tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("valid", "b"), ("test", "c")):
+        path = tmp_path / split / name / "voice.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, np.ones(100) / 2, RATE)
+    assert set(by_name(find("stems"), tmp_path)) == {"train/a", "valid/b", "test/c"}
+
+
+def test_two_files_for_one_stem_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "song").mkdir()
+    for extension in ("wav", "flac"):
+        soundfile.write(tmp_path / "song" / f"voice.{extension}", np.ones(100) / 2, RATE)
+    with pytest.raises(DataError, match="two files for one stem"):
+        find("stems").tracks(tmp_path)
+
+
+def test_solos_are_found_at_any_depth_in_any_format(layouts: Layouts) -> None:
+    tracks = find("solos").tracks(layouts("solos"))
+    assert {tuple(track.stems) for track in tracks} == {("flute",), ("drums",)}
+    assert all(track.solo for track in tracks)
+    assert len(tracks) == 7
+    assert {track.split for track in tracks if "flute" in track.stems} == {"train", "valid"}
+
+
+def test_one_name_is_never_held_out_and_a_share_is_spread() -> None:
+    assert held_out(["a"], 0.1) == set()
+    assert held_out(["b", "a"], 0.1) == {"b"}
+    assert len(held_out(map(str, range(100)), 0.1)) == 10
+    assert held_out(map(str, range(100)), 0.0) == set()
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(DataError, match="musdb18 has no option 'rate'"):
+        find("musdb18").with_options({"rate": "1"})
+    with pytest.raises(DataError, match="option speakers is of type int, found 'two'"):
+        find("librimix").with_options({"speakers": "two"})
+    with pytest.raises(DataError, match="grouping is"):
+        find("slakh2100").with_options({"grouping": "x"}).tracks(Path())
+    with pytest.raises(DataError, match="no such dataset"):
+        find("musdb19")
