@@ -1,7 +1,8 @@
-"""Makes the two example songs again from their tracks: `python examples/make_examples.py DATA_ROOT`.
+"""Makes the examples again from their tracks: `python examples/make_examples.py DATA_ROOT`.
 
-`DATA_ROOT` holds `demo/` (one instrumental song as five MP3 tracks) and `everything-is-free/sodium/` (a
-song with singing as four stems); the licence files beside the examples say where they come from.
+`DATA_ROOT` holds `demo/` (one instrumental song as five MP3 tracks), `everything-is-free/sodium/` (a song with
+singing as four stems), `librispeech/8226/` and `olpc-noise/test/`; the licence files beside the examples say where
+they come from.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 INSTRUMENTS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
 REFERENCE_START_S = 5.0
@@ -21,6 +23,10 @@ STEMS = ("vocals", "drums", "bass", "other")
 EXCERPT_START_S = 170.5
 """The 30 s of the song in which bass (first half) and singing (second half) are both heard longest."""
 EXCERPT_S = 30.0
+SPEECH_RATE = 16000
+SPEECH_S = 12.0
+SPEECH_SNR_DB = 5.0
+NOISE = "clothesdryer"
 BLOCK = 65536
 
 
@@ -59,10 +65,26 @@ def write(path: Path, audio: np.ndarray, sample_rate: int, subtype: str, compres
     )
 
 
+def noisy_speech(data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The first seconds of the test speaker and a household noise at a fixed signal-to-noise ratio.
+
+    Returns:
+        Speech and noise, each [L, 1] at 16 kHz; their sum peaks at 0.9.
+    """
+    count = round(SPEECH_S * SPEECH_RATE)
+    spoken = [soundfile.read(path)[0] for path in sorted((data / "librispeech" / "8226").glob("*.opus"))[:4]]
+    speech = np.concatenate(spoken)[:count]
+    noise, rate = soundfile.read(data / "olpc-noise" / "test" / f"{NOISE}.opus")
+    noise = np.resize(soxr.resample(noise, rate, SPEECH_RATE), count)
+    noise *= np.sqrt(np.mean(speech**2) / np.mean(noise**2)) * 10 ** (-SPEECH_SNR_DB / 20)
+    gain = 0.9 / np.abs(speech + noise).max()
+    return gain * speech[:, None], gain * noise[:, None]
+
+
 def main() -> None:
-    """Write both examples and the references of the tests into this checkout or the folder named."""
+    """Write the examples and the references of the tests into this checkout or the folder named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder that holds demo/ and everything-is-free/")
+    parser.add_argument("data", type=Path, help="folder that holds the raw material")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1], help="the checkout")
     options = parser.parse_args()
     examples, assets = options.out / "examples", options.out / "tests" / "assets"
@@ -82,6 +104,11 @@ def main() -> None:
     sodium = options.data / "everything-is-free" / "sodium"
     song, rate = mix((sodium / f"{name}.opus" for name in STEMS), EXCERPT_START_S, EXCERPT_S)
     write(examples / "singing.opus", song * min(1.0, 0.95 / np.abs(song).max()), rate, "OPUS", 0.8)
+
+    speech, noise = noisy_speech(options.data)
+    write(examples / "noisy-speech.opus", speech + noise, SPEECH_RATE, "OPUS", 0.8)
+    for stem, audio in (("speech", speech), ("noise", noise)):
+        write(assets / f"{stem}.opus", audio, SPEECH_RATE, "OPUS", 0.8)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The example songs are what their script makes, are small, and say under which licence they are."""
+"""The examples are what their script makes, are small, and say under which licence they are."""
 
 from __future__ import annotations
 
@@ -12,33 +12,37 @@ import soundfile
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 EXAMPLES, ASSETS = CHECKOUT / "examples", CHECKOUT / "tests" / "assets"
-SONGS = {"instrumental.ogg": (44100, 83.25), "singing.opus": (48000, 30.0)}
+EXAMPLE_FILES = {  # rate, channels, seconds, licence
+    "instrumental.ogg": (44100, 2, 83.25, "CC0 1.0 Universal"),
+    "singing.opus": (48000, 2, 30.0, "CC0 1.0 Universal"),
+    "noisy-speech.opus": (16000, 1, 12.0, "CC BY 4.0"),
+}
 
 
-@pytest.mark.parametrize("name", SONGS)
+@pytest.mark.parametrize("name", EXAMPLE_FILES)
 def test_an_example_is_small_whole_and_not_clipped(name: str) -> None:
     path = EXAMPLES / name
-    audio, rate = soundfile.read(path)
-    expected_rate, seconds = SONGS[name]
+    audio, rate = soundfile.read(path, always_2d=True)
+    expected_rate, channels, seconds, _ = EXAMPLE_FILES[name]
     assert rate == expected_rate
-    assert audio.shape[1] == 2
+    assert audio.shape[1] == channels
     assert len(audio) / rate == pytest.approx(seconds, abs=0.01)
     assert 0.5 < np.abs(audio).max() < 1.0
     assert path.stat().st_size < 1_500_000
 
 
-@pytest.mark.parametrize("name", SONGS)
+@pytest.mark.parametrize("name", EXAMPLE_FILES)
 def test_an_example_has_its_licence_beside_it(name: str) -> None:
     text = (EXAMPLES / name).with_suffix(".LICENSE.txt").read_text()
-    assert text.startswith(f"{name}: CC0 1.0 Universal")
+    assert text.startswith(f"{name}: {EXAMPLE_FILES[name][-1]}")
     assert "CC0 1.0 Universal" in (EXAMPLES / "CC0-1.0.txt").read_text()
 
 
-def test_no_song_stands_without_its_test() -> None:
-    songs = {
+def test_no_example_stands_without_its_test() -> None:
+    found = {
         path.name for path in EXAMPLES.iterdir() if path.is_file() and path.suffix not in {".py", ".txt"}
     }
-    assert songs == SONGS.keys()
+    assert found == EXAMPLE_FILES.keys()
 
 
 def test_the_script_makes_the_examples_again(
