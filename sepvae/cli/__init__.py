@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
 from typing import Any
@@ -13,6 +11,7 @@ import click
 from sepvae.cli.data import data
 from sepvae.cli.evaluate import evaluate
 from sepvae.cli.separate import separate
+from sepvae.cli.train import train
 from sepvae.errors import SepvaeError
 
 _TRAIN_EXTRA = {
@@ -60,20 +59,7 @@ def cli() -> None:
 cli.add_command(separate)
 cli.add_command(evaluate)
 cli.add_command(data)
-
-
-@cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--print", "print_only", is_flag=True, help="Print the composed recipe and stop.")
-def train(recipe: str, overrides: tuple[str, ...], print_only: bool) -> None:
-    """Train the RECIPE of this name or path."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    from sepvae.training.run import train as run
-
-    result = run(recipe, overrides, print_only=print_only)
-    if not print_only:
-        click.echo(os.fsencode(result))
+cli.add_command(train)
 
 
 @cli.group(invoke_without_command=True)

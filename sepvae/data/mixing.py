@@ -56,11 +56,40 @@ class MixingConfig:
 class Mixture:
     """A batch of sources; their mixture is their sum.
 
+    Args:
+        first_row: place of the first excerpt in the whole batch, of which this may be a share.
+
     Shape: sources `[B, K, C, L]`, tone (factor on the amplitude at each of `TONE_POINTS`) `[B, K, points]`.
     """
 
     sources: Tensor
     tone: Tensor
+    first_row: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several processes takes, in one or more pieces.
+
+    Args:
+        rank: number of the process, in [0, world).
+        world: processes, > 0.
+        pieces: pieces that the process takes one after the other, > 0.
+    """
+
+    rank: int = 0
+    world: int = 1
+    pieces: int = 1
+
+    def rows(self, batch_size: int, piece: int) -> range:
+        """Rows of the whole batch that make up a piece; all pieces of all processes cover it once."""
+        size = batch_size // (self.world * self.pieces)
+        first = (piece * self.world + self.rank) * size
+        return range(first, first + size)
+
+
+WHOLE = Share()
+"""All rows of every batch."""
 
 
 TONE_POINTS = (0.0, 60.0, 150.0, 400.0, 1000.0, 2500.0, 6000.0, 15000.0, 24000.0)
@@ -79,6 +108,7 @@ class ExcerptStream(IterableDataset[Mixture]):
         config: how to mix.
         seed: of all draws.
         start: index of the first batch.
+        share: the rows to draw of each batch; `batch_size` is a multiple of its processes times its pieces.
 
     Raises:
         DataError: a source has no track, or a file has another rate.
@@ -93,10 +123,11 @@ class ExcerptStream(IterableDataset[Mixture]):
         *,
         seed: int = 0,
         start: int = 0,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__()
         self.sources, self.sample_rate, self.config = tuple(sources), sample_rate, config
-        self.seed, self.start = seed, start
+        self.seed, self.start, self.share = seed, start, share
         manifest = scan(root, sources)
         wrong = [t.name for t in manifest if t.sample_rate != sample_rate]
         if wrong:
@@ -126,24 +157,28 @@ class ExcerptStream(IterableDataset[Mixture]):
     def __iter__(self) -> Iterator[Mixture]:
         worker = get_worker_info()
         step = worker.num_workers if worker else 1
-        index = self.start + (worker.id if worker else 0)
+        item = self.start * self.share.pieces + (worker.id if worker else 0)
         while True:
-            yield self.batch(index)
-            index += step
+            index, piece = divmod(item, self.share.pieces)
+            yield self.batch(index, self.share.rows(self.config.batch_size, piece))
+            item += step
 
-    def batch(self, index: int) -> Mixture:
-        """Batch number `index` of the stream."""
+    def batch(self, index: int, rows: range | None = None) -> Mixture:
+        """Batch number `index` of the stream, or some consecutive rows of it; a row does not depend on the others."""
+        rows = range(self.config.batch_size) if rows is None else rows
         mono = np.random.default_rng([self.seed, index]).random() < self.config.mono
         excerpts = []
         tones = []
-        for row in range(self.config.batch_size):
+        for row in rows:
             rng = np.random.default_rng([self.seed, index, row])
             sources = self._excerpt(rng)  # K, 2, L
             excerpts.append(sources.mean(1, keepdims=True) if mono else sources)
             decibels = rng.normal(0, self.config.tone_db, (len(self.sources), len(TONE_POINTS)))
             tones.append(10 ** (decibels / 20))
         return Mixture(
-            torch.from_numpy(np.stack(excerpts)), torch.from_numpy(np.stack(tones).astype(np.float32))
+            torch.from_numpy(np.stack(excerpts)),
+            torch.from_numpy(np.stack(tones).astype(np.float32)),
+            rows.start,
         )
 
     def _excerpt(self, rng: np.random.Generator) -> np.ndarray:

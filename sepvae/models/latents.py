@@ -15,6 +15,20 @@ from sepvae.models.blocks import ChannelNorm
 Latents = list[Tensor]
 """One `[B, D_l, F_l, T_l]` per level, coarsest first, then the pan latent."""
 
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""One generator for a batch, or one for each of its rows, so that a part of it draws what the whole would."""
+
+
+def normal_like(x: Tensor, generators: Generators) -> Tensor:
+    """Standard normal numbers in the shape of `x`.
+
+    Shape: `[B, ...]`, with one generator or B of them.
+    """
+    if generators is None or isinstance(generators, torch.Generator):
+        return torch.randn(x.shape, generator=generators, dtype=x.dtype, device=x.device)
+    rows = [torch.randn(x.shape[1:], generator=row, dtype=x.dtype, device=x.device) for row in generators]
+    return torch.stack(rows)
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -26,12 +40,9 @@ class Gaussian:
     mean: Tensor
     log_sd: Tensor
 
-    def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+    def sample(self, generator: Generators = None, temperature: float = 1.0) -> Tensor:
         """Reparametrised draw, with the standard deviation scaled by `temperature`."""
-        noise = torch.randn(
-            self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device
-        )
-        return self.mean + temperature * noise * self.log_sd.exp()
+        return self.mean + temperature * normal_like(self.mean, generator) * self.log_sd.exp()
 
     def detach(self) -> Gaussian:
         """The same distribution without gradients."""
@@ -64,7 +75,7 @@ class Posterior:
         """The most likely latents."""
         return [level.mean for level in self.levels]
 
-    def sample(self, generator: torch.Generator | None = None) -> Latents:
+    def sample(self, generator: Generators = None) -> Latents:
         """Reparametrised draw of every level."""
         return [level.sample(generator) for level in self.levels]
 

@@ -16,6 +16,7 @@ from sepvae.models.features import LevelScale, log_power, pan
 from sepvae.models.latents import (
     Gaussian,
     GaussianHeads,
+    Generators,
     Latents,
     Posterior,
     PosteriorHeads,
@@ -174,7 +175,7 @@ class SourceVAE(nn.Module):
         return self.decode_with_priors(latents)[0]
 
     def sample(
-        self, frames: int, batch: int = 1, generator: torch.Generator | None = None, temperature: float = 1.0
+        self, frames: int, batch: int = 1, generator: Generators = None, temperature: float = 1.0
     ) -> Tensor:
         """Draw log-variances from the prior.
 
@@ -214,7 +215,7 @@ class SourceVAE(nn.Module):
         return complex_gaussian_nll(P, log_variance, sizes, linearise=linearise).sum((1, 2, 3))
 
     def forward(
-        self, P: Tensor, generator: torch.Generator | None = None
+        self, P: Tensor, generator: Generators = None
     ) -> tuple[Tensor, Posterior, list[Gaussian]]:
         """Encode, draw, decode: log-variance `[B, 2, N, T]`, posterior and priors."""
         posterior = self.encode(P)
@@ -222,7 +223,7 @@ class SourceVAE(nn.Module):
         log_variance, priors = self.decode_with_priors(latents)
         return log_variance, posterior, priors
 
-    def elbo(self, P: Tensor, sizes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def elbo(self, P: Tensor, sizes: Tensor, generator: Generators = None) -> Tensor:
         """One-sample estimate of the evidence lower bound of solos, exact likelihood and no free bits.
 
         Shape: P `[B, 2, N, T]`, sizes `[N]` -> `[B]`, nats.

@@ -1,78 +1,56 @@
-"""From a recipe to a trained model folder; the only place that knows Hydra."""
+"""From a recipe to a trained model folder."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import logging
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import hydra
 import lightning
 import torch
-from hydra.errors import HydraException
 from lightning.pytorch.callbacks import (
     Callback,
+    EarlyStopping,
     LearningRateMonitor,
     ModelCheckpoint,
     RichProgressBar,
-    WeightAveraging,
 )
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch.utils.data import ConcatDataset, DataLoader
 
-from sepvae import checkpoint, pretrained
-from sepvae.card import read_card
-from sepvae.data.clips import ValidationWindows
-from sepvae.data.mixing import ExcerptStream, MixingConfig, Mixture
+from sepvae import checkpoint
 from sepvae.errors import RecipeError
+from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.build import build
-from sepvae.models.separation import SeparationModel
-from sepvae.resources import resource_dir
-from sepvae.training.modules import MODULES, LossConfig, OptimConfig, SpectrogramModule, mean_levels
+from sepvae.models.separation import SeparationModel, SeparationVAE
+from sepvae.training import records
+from sepvae.training.base import SCORE, SpectrogramModule, mean_levels
+from sepvae.training.callbacks import AtomicCheckpoints, Examples, FrozenExport, WeightEMA
+from sepvae.training.data import MixtureData
+from sepvae.training.modules import MODULES
+from sepvae.training.objectives import LossConfig, OptimConfig
+from sepvae.training.recipe import compose, plain, plan, typed, unfold
 
 logger = logging.getLogger(__name__)
 
 LEVEL_BATCHES = 24
+SEPARATES = ("separation", "encoders", "mask_net")
+"""Stages whose model separates, so that its scores belong in its card."""
 
-
-def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose a recipe by its name under `recipes/` or by the path of a YAML file.
-
-    Raises:
-        RecipeError: no such recipe, an unknown key, or a value that is missing.
-    """
-    folder, name = resource_dir("recipes"), recipe.removesuffix(".yaml")
-    search: list[str] = []
-    path = Path(recipe)
-    if path.suffix == ".yaml" and path.is_file():
-        search = [f"hydra.searchpath=[file://{folder}]"]
-        folder, name = path.resolve().parent, path.stem
-    elif not (folder / f"{name}.yaml").is_file():
-        known = sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.glob("*/*.yaml"))
-        raise RecipeError(f"no recipe {recipe!r}; a path ends in .yaml, the names are {', '.join(known)}")
-    try:
-        with hydra.initialize_config_dir(str(folder), version_base="1.3"):
-            config = hydra.compose(name, [*overrides, *search])
-        missing = OmegaConf.missing_keys(config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise RecipeError(f"recipe {recipe!r}: {' '.join(str(error).split())}") from error
-    if missing:
-        needed = ", ".join(f"{key}=..." for key in sorted(missing))
-        raise RecipeError(f"recipe {recipe!r} needs {needed}")
-    return config
+__all__ = ["compose", "sweep", "train"]
 
 
 def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = False) -> Path:
-    """Train a recipe and write its model folder; a run folder that holds a checkpoint is resumed.
+    """Train a recipe, or the stages of a folder of recipes, and write a model folder.
+
+    A run folder that holds a checkpoint is resumed, a stage that is finished is not trained again.
 
     Args:
-        recipe: name under `recipes/` or path of a YAML file.
+        recipe: name under `recipes/`, path of a YAML file, or either for a folder with recipes of several stages.
         overrides: `key=value` changes.
         print_only: print the composed recipe and stop.
 
@@ -82,210 +60,244 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     Raises:
         RecipeError, DataError, CheckpointError: before anything starts.
     """
-    config = compose(recipe, overrides)
-    run_dir = Path(config.run_dir)
+    todo = plan(recipe, overrides)
     if print_only:
-        print(OmegaConf.to_yaml(config, resolve=True), end="")
-        return run_dir
+        print("---\n".join(OmegaConf.to_yaml(config, resolve=True) for config in todo.stages), end="")
+        return todo.run_dir
+    for config in todo.stages[1:]:
+        check(config)
+    model = todo.run_dir / "model"
+    for config in todo.stages:
+        model = fit(config)
+    if len(todo.stages) > 1:
+        rank_zero_only(replace_folder)(model, todo.run_dir / "model")
+    return todo.run_dir / "model"
+
+
+def sweep(recipe: str, overrides: Sequence[str]) -> list[Path]:
+    """Train a recipe once for every combination of the values that the overrides list, one after the other.
+
+    Each run has a folder in that of the recipe, named after its overrides.
+
+    Returns:
+        The model folders.
+    """
+    jobs = unfold(overrides)
+    varied = [{job[i] for job in jobs} for i in range(len(overrides))]
+    models = []
+    for job in jobs:
+        own = [value for i, value in enumerate(job) if len(varied[i]) > 1]
+        folder = plan(recipe, job).run_dir / (",".join(own).replace("/", "_") or "0")
+        logger.info("sweep: %s", folder)
+        models.append(
+            train(
+                recipe, [*(value for value in job if not value.startswith("run_dir=")), f"run_dir={folder}"]
+            )
+        )
+    return models
+
+
+def check(config: DictConfig) -> None:
+    """Find what is wrong with a later stage before the first one starts: its values, its model, its data."""
+    typed(OptimConfig, config.optim, "optim")
+    typed(LossConfig, config.losses, "losses")
+    MixtureData(config, _model(config))
+
+
+def fit(config: DictConfig) -> Path:
+    """Train one stage, or go on with it, and write its model folder."""
+    run_dir = Path(config.run_dir)
+    folder = run_dir / "model"
+    if records.is_finished(config):
+        logger.info("%s is finished", run_dir)
+        return folder
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
     module = build_module(config)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, run_dir / "recipe.yaml", resolve=True)
-    (run_dir / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
     data = MixtureData(config, module.model)
+    manifest = data.manifest()
+    trainer = build_trainer(config, data, run_dir)
+    if trainer.is_global_zero:
+        records.write_records(run_dir, config, manifest)
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
-    if resume is None and config.init is None:
-        module.model.set_level(mean_levels(module.model, data.first_batches(LEVEL_BATCHES)))
-    trainer = build_trainer(config, module, run_dir)
+    if resume is None:
+        set_levels(module.model, config, data)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
-    return export(module.model, config, run_dir / "model", trainer.global_step)
+    if trainer.is_global_zero:
+        if config.trainer.export == "best":
+            take_best(module, run_dir)
+        records.export(module.model, config, folder, trainer.global_step, manifest)
+        if config.stage in SEPARATES and config.trainer.score_seconds != 0:
+            records.score(folder, config)
+    trainer.strategy.barrier()
+    return folder
+
+
+def _model(config: DictConfig) -> SeparationModel:
+    """Model of a recipe with fresh weights."""
+    if config.stage not in MODULES:
+        raise RecipeError(f"stage is one of {', '.join(MODULES)}, found {config.stage!r}")
+    return build({"class": MODULES[config.stage][1].__name__, **plain(config.model)})
 
 
 def build_module(config: DictConfig) -> SpectrogramModule:
     """Model and Lightning module of a recipe, with the weights of `init` where the names and shapes agree."""
-    if config.stage not in MODULES:
-        raise RecipeError(f"stage is one of {', '.join(MODULES)}, found {config.stage!r}")
-    module_class, model_class = MODULES[config.stage]
-    model = build({"class": model_class.__name__, **_plain(config.model)})
-    if config.init is not None:
-        source, _ = checkpoint.load(pretrained.find(config.init))
-        mine = model.state_dict()
-        taken = {n: t for n, t in source.state_dict().items() if n in mine and mine[n].shape == t.shape}
-        if not taken:
-            raise RecipeError(f"init={config.init} has no weight that fits the model of the recipe")
-        if config.stage == "encoders" and len(taken) < len(mine):
-            raise RecipeError(f"stage encoders keeps a whole model, init={config.init} is not the recipe's")
-        logger.info("took %d of %d tensors from %s", len(taken), len(mine), config.init)
-        model.load_state_dict(taken, strict=False)
+    model = _model(config)
+    take_weights(model, config)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optim, losses = OptimConfig(**_plain(config.optim)), LossConfig(**_plain(config.losses))
-    return module_class(model, optim, losses, seed=config.seed)
+    optim, losses = typed(OptimConfig, config.optim, "optim"), typed(LossConfig, config.losses, "losses")
+    return MODULES[config.stage][0](model, optim, losses, seed=config.seed)
 
 
-class MixtureData(lightning.LightningDataModule):
-    """Training mixtures from the step at which the trainer stands, and validation windows."""
+def take_weights(model: SeparationModel, config: DictConfig) -> None:
+    """Take what fits of the models that `init` names, a later one's over an earlier one's.
 
-    def __init__(self, config: DictConfig, model: SeparationModel) -> None:
-        super().__init__()
-        self.config, self.shape = config.data, model.config
-        self.seed = config.seed
-        hop, overlap = model.config.hop_length, model.stft.overlap
-        mixing = _plain(config.data.mixing)
-        frames = mixing.pop("frames")
-        if frames % model.frame_multiple or frames <= overlap:
-            raise RecipeError(
-                f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}"
-            )
-        mixing |= {name: tuple(mixing[name]) for name in ("level_db", "speed")}
-        self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing)
-        self.valid = [
-            ValidationWindows(root, self.shape.sources, self.shape.sample_rate, config.data.valid_windows)
-            for root in config.data.valid
-        ]
-        self.stream(0)
-
-    def stream(self, start: int) -> ExcerptStream:
-        """Mixtures from batch `start` on."""
-        return ExcerptStream(
-            self.config.train,
-            self.shape.sources,
-            self.shape.sample_rate,
-            self.mixing,
-            seed=self.seed,
-            start=start,
-        )
-
-    def first_batches(self, count: int) -> list[Mixture]:
-        """The first batches of the stream."""
-        stream = self.stream(0)
-        return [stream.batch(index) for index in range(count)]
-
-    def train_dataloader(self) -> DataLoader[Mixture]:
-        start = self.trainer.global_step if self.trainer else 0
-        return DataLoader(self.stream(start), batch_size=None, num_workers=self.config.workers)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(ConcatDataset(self.valid), batch_size=None)
+    Of a model with other sources that has only been trained on solos, the VAEs alone are taken: the rest of it is
+    as it was made.
+    """
+    mine = model.state_dict()
+    taken: dict[str, torch.Tensor] = {}
+    for folder in records.origins(config):
+        source, card = checkpoint.load(folder)
+        solos = card.get("training", {}).get("recipe", {}).get("stage") == "vae"
+        only_vaes = solos and source.config.sources != model.config.sources
+        fitting = {
+            name: tensor
+            for name, tensor in source.state_dict().items()
+            if name in mine
+            and mine[name].shape == tensor.shape
+            and (name.startswith("vaes.") or not only_vaes)
+        }
+        if not fitting:
+            raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
+        logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
+        taken |= fitting
+    if config.stage == "encoders" and len(taken) < len(mine):
+        raise RecipeError(f"stage encoders keeps a whole model, init={config.init} is not the recipe's")
+    model.load_state_dict(taken, strict=False)
 
 
-def build_trainer(config: DictConfig, module: SpectrogramModule, run_dir: Path) -> lightning.Trainer:
+def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) -> None:
+    """Centre what has no weights from elsewhere on the mean level of the training mixtures."""
+    found = records.origins(config)
+    sources = [checkpoint.load(folder)[0].config.sources for folder in found]
+    if not found:
+        model.set_level(mean_levels(model, data.first_batches(LEVEL_BATCHES)))
+    elif model.config.sources not in sources and isinstance(model, SeparationVAE):
+        model.mixture.trunk.scale.mean.copy_(mean_levels(model, data.first_batches(LEVEL_BATCHES)))
+
+
+def take_best(module: SpectrogramModule, run_dir: Path) -> None:
+    """Take the weights of the best checkpoint by the validation score, if there is one."""
+    best = run_dir / "checkpoints" / "best.ckpt"
+    if best.is_file():
+        module.load_state_dict(torch.load(best, map_location=module.device, weights_only=True)["state_dict"])
+
+
+def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
     """Lightning trainer with the callbacks and loggers of every run."""
-    every = int(config.trainer.val_every)
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            run_dir / "checkpoints",
-            every_n_train_steps=int(config.trainer.checkpoint_every),
-            save_top_k=0,
-            save_last=True,
-        ),
-        WeightEMA(float(config.trainer.ema_decay), int(config.trainer.ema_start)),
-        LearningRateMonitor("step"),
-    ]
-    if config.trainer.progress:
-        callbacks.append(RichProgressBar(refresh_rate=10))
-    if config.stage == "separation":
-        callbacks.append(FrozenExport(lambda model, step: export(model, config, run_dir / "frozen", step)))
-    loggers = [
-        CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=20),
-        TensorBoardLogger(run_dir, name="", version="tensorboard"),
-    ]
+    settings = config.trainer
+    if settings.export not in ("last", "best"):
+        raise RecipeError(f"trainer.export is last or best, found {settings.export!r}")
     return lightning.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
-        precision=config.trainer.precision,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=strategy(config),
+        precision=settings.precision,
         max_steps=config.optim.max_steps,
-        gradient_clip_val=config.trainer.gradient_clip,
-        val_check_interval=every,
+        gradient_clip_val=settings.gradient_clip,
+        accumulate_grad_batches=settings.accumulate,
+        val_check_interval=int(settings.val_every) * int(settings.accumulate),
         check_val_every_n_epoch=None,
         log_every_n_steps=20,
         num_sanity_val_steps=0,
-        enable_progress_bar=bool(config.trainer.progress),
+        use_distributed_sampler=False,
+        enable_progress_bar=bool(settings.progress),
         enable_model_summary=False,
-        callbacks=callbacks,
-        logger=loggers,
+        callbacks=callbacks(config, data, run_dir),
+        logger=loggers(config, run_dir),
+        plugins=[AtomicCheckpoints()],
         default_root_dir=run_dir,
     )
 
 
-class WeightEMA(WeightAveraging):
-    """Exponential moving average of the weights, which validation and the exported model take.
-
-    What does not train keeps every bit: the average moves by a share of the distance, and buffers are copied.
-
-    Args:
-        decay: weight of the old average, in [0, 1).
-        start: first step that counts.
-    """
-
-    def __init__(self, decay: float, start: int) -> None:
-        def average(averaged: Any, current: Any, count: Any) -> None:
-            torch._foreach_lerp_(averaged, current, 1 - decay)
-
-        super().__init__(use_buffers=False, multi_avg_fn=average)
-        self.start = start
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and step_idx >= self.start
+def strategy(config: DictConfig) -> str | Strategy:
+    """How several processes share the work: by DDP, since parts of a model rest in some steps."""
+    settings = config.trainer
+    single = settings.devices in (1, "1", "auto") and settings.num_nodes == 1
+    if settings.strategy != "auto" or (single and torch.cuda.device_count() < 2):
+        return str(settings.strategy)
+    return DDPStrategy(find_unused_parameters=True)
 
 
-class FrozenExport(Callback):
-    """Writes the model as it is when the source VAEs are released, for the frozen-against-joint gate."""
-
-    def __init__(self, write: Callable[[SeparationModel, int], Path]) -> None:
-        self.write = write
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == pl_module.losses.frozen_steps > 0 and trainer.is_global_zero:
-            self.write(pl_module.model, trainer.global_step)
-
-
-def export(model: SeparationModel, config: DictConfig, folder: Path, steps: int) -> Path:
-    """Write a model folder whose card says where the weights come from."""
-    training: dict[str, Any] = {"recipe": _without_folders(config), "steps": steps, **versions()}
-    card = _plain(config.card)
-    if config.init is not None:
-        before = read_card(pretrained.find(config.init))
-        training["init"] = {"sha256": before["weights"]["sha256"], **before.get("training", {})}
-        if config.stage == "encoders":  # the separation is that of the model it started from
-            card |= {key: before[key] for key in ("name", "description", "scores") if key in before}
-    card["training"] = training
-    checkpoint.save(folder, model, card, storage_dtype=torch.bfloat16)
-    return folder
-
-
-def _without_folders(config: DictConfig) -> dict[str, Any]:
-    """The recipe as composed, less what names folders of one machine and what the card says elsewhere."""
-    recipe = _plain(config)
-    for name in ("run_dir", "init", "model", "card"):
-        recipe.pop(name, None)
-    recipe["data"] = {k: v for k, v in recipe["data"].items() if k not in ("root", "train", "valid")}
-    return recipe
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that training depends on, and the commit of a checkout."""
-    names = ("sepvae", "torch", "torchaudio", "lightning", "numpy")
-    found = {name: importlib.metadata.version(name) for name in names if _installed(name)}
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {**found, "commit": commit.stdout.strip()} if commit.returncode == 0 else found
+def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Callback]:
+    """Checkpoints, the moving average, examples, and what else the recipe asks for."""
+    settings, folder = config.trainer, run_dir / "checkpoints"
+    made: list[Callback] = [
+        ModelCheckpoint(
+            folder,
+            every_n_train_steps=int(settings.checkpoint_every),
+            save_top_k=0,
+            save_last=True,
+            enable_version_counter=False,
+        ),
+        WeightEMA(float(settings.ema_decay), int(settings.ema_start)),
+    ]
+    if config.logger.csv or config.logger.tensorboard:
+        made.append(LearningRateMonitor("step"))
+    if any(map(len, data.valid)):
+        made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
+        if settings.early_stopping:
+            made.append(EarlyStopping(SCORE, mode="max", patience=int(settings.early_stopping)))
+        if settings.examples:
+            made.append(Examples(run_dir / "examples"))
+    elif settings.early_stopping or settings.export == "best":
+        raise RecipeError(
+            "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
+        )
+    if settings.progress:
+        made.append(RichProgressBar(refresh_rate=10))
+    if settings.compile:
+        made.append(Compile())
+    if config.stage == "separation":
+        manifest = data.manifest()
+        made.append(
+            FrozenExport(
+                lambda model, step: records.export(model, config, run_dir / "frozen", step, manifest)
+            )
+        )
+    return made
 
 
-def _installed(name: str) -> bool:
+class Compile(Callback):
+    """Compiles the convolutional bodies of the networks in place, so that names and checkpoints stay the same."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        for part in pl_module.modules():
+            if isinstance(part, UNet | BottomUp):
+                part.compile(dynamic=False)
+
+
+def loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
+    """The loggers that the recipe switches on."""
+    made: list[Logger] = []
+    if config.logger.csv:
+        made.append(CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=20))
+    if config.logger.tensorboard:
+        made.append(TensorBoardLogger(run_dir, name="", version="tensorboard"))
+    return made
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Copy a model folder to another place, at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, Mapping)
-    return {str(key): value for key, value in values.items()}
+        shutil.copytree(source, draft, dirs_exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        draft.chmod(0o755)
+        draft.replace(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -35,6 +35,9 @@ TINY = [
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "trainer.progress=false",
+    "trainer.examples=false",
+    "trainer.score_seconds=0",
+    "logger=csv",
     "trainer.val_every=4",
     "trainer.checkpoint_every=2",
     "trainer.ema_start=1",
@@ -131,10 +134,10 @@ def test_a_killed_run_resumed_equals_an_uninterrupted_one(
     whole = weights(train(recipe, settings(songs, tmp_path / "whole")))
     draw = ExcerptStream.batch
 
-    def killed(self: ExcerptStream, index: int) -> Mixture:
+    def killed(self: ExcerptStream, index: int, rows: range | None = None) -> Mixture:
         if index == 3 and self.start == 0:
             raise SystemExit
-        return draw(self, index)
+        return draw(self, index, rows)
 
     monkeypatch.setattr(ExcerptStream, "batch", killed)
     with pytest.raises(SystemExit):

@@ -1,0 +1,163 @@
+"""The Lightning module under all trainings: targets in the band domain, noise, optimiser, validation scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from sepvae.data.mixing import TONE_POINTS, Mixture
+from sepvae.models.losses import output_error_db
+from sepvae.models.separation import SeparationModel, power
+from sepvae.signal import wiener
+from sepvae.signal.metrics import si_sdr
+from sepvae.training.objectives import LossConfig, OptimConfig, Targets, tone_weights
+
+SCORE = "score"
+"""Metric by which checkpoints are compared, higher is better."""
+
+
+class SpectrogramModule(lightning.LightningModule):
+    """What the trainings share: targets in the band domain, optimiser, validation by separation scores."""
+
+    tone_weights: Tensor
+
+    def __init__(
+        self, model: SeparationModel, optim: OptimConfig, losses: LossConfig, *, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.model, self.optim, self.losses, self.seed = model, optim, losses, seed
+        weights = tone_weights(model.config.n_fft, model.config.sample_rate, torch.tensor(TONE_POINTS))
+        self.register_buffer("tone_weights", weights, persistent=False)  # F, points
+        self.found: dict[tuple[int, str], float] = {}
+
+    def spectra(self, batch: Mixture) -> Tensor:
+        """STFTs of the sources, toned: `[B, K, C, F, T]`, T a multiple of what the model needs."""
+        tone = batch.tone @ self.tone_weights.T  # B, K, F
+        S = self.model.stft(batch.sources)
+        frames = S.shape[-1] // self.model.frame_multiple * self.model.frame_multiple
+        return S[..., :frames] * tone[:, :, None, :, None]
+
+    @torch.no_grad()
+    def targets(self, batch: Mixture) -> Targets:
+        """The banded statistics of the sources and their mixture that all losses need."""
+        with torch.autocast(self.device.type, enabled=False):
+            bands = self.model.bands
+            S = self.spectra(batch)
+            X = S.sum(1)  # B, C, F, T
+            cross = S.real * X.real.unsqueeze(1) + S.imag * X.imag.unsqueeze(1)
+            P_mix = bands.merge(power(X))
+            side = (X[:, 0] - X[:, -1]) / 2
+            return Targets(
+                P_mix.expand(-1, 2, -1, -1),
+                bands.merge(power(side)),
+                bands.merge(power(S)),
+                bands.merge(cross),
+            )
+
+    def noise(self, batch: Mixture) -> list[torch.Generator]:
+        """A generator for each excerpt, keyed by the step and its row in the whole batch.
+
+        So a resumed run, several processes and a batch in pieces draw what one process would have drawn.
+        """
+        rows = range(batch.first_row, batch.first_row + len(batch.sources))
+        seeds = (np.random.SeedSequence([self.seed, self.global_step, row]) for row in rows)
+        return [
+            torch.Generator(self.device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+            for seed in seeds
+        ]
+
+    def output_error(self, targets: Targets, log_variance: Tensor) -> Tensor:
+        """Mean error of the Wiener-filtered sources in dB."""
+        M = wiener.masks(log_variance)[:, :, : targets.channels]
+        P_mix = targets.P_mix[:, : targets.channels]
+        return output_error_db(M, P_mix, targets.P, targets.cross, self.model.bands.sizes).mean()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.optim.lr, betas=(0.9, 0.99), weight_decay=self.optim.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optim.factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def validation_step(self, batch: Any, index: int) -> Tensor:
+        """Score one window.
+
+        Args:
+            batch: number of the window, name of its set, sources, indices of the sources that sound.
+
+        Shape: sources `[K, 2, L]` -> estimates `[K, 2, L']`, L' <= L.
+        """
+        number, name, sources, active = batch
+        estimates = self.estimates(sources).float()
+        length = estimates.shape[-1]
+        heard = estimates.mean(1).cpu().numpy()
+        mono, mix = (
+            sources[..., :length].mean(1).cpu().numpy(),
+            sources[..., :length].sum(0).mean(0).cpu().numpy(),
+        )
+        for k in active if len(sources) > 1 else ():
+            gain = float(si_sdr(heard[k], mono[k]) - si_sdr(mix, mono[k]))
+            self.found[number, f"{name}/{self.model.config.sources[k]}"] = gain
+        return estimates
+
+    def estimates(self, sources: Tensor) -> Tensor:
+        """What the model makes of the mixture of some sources: `[K, 2, L]` -> `[K, 2, L]`."""
+        mix = sources.sum(0)
+        S = self.model.separate_frames(self.model.stft(mix[None]))
+        return self.model.stft.inverse(S[0], mix.shape[-1])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over the windows of every source, then over the sources of every set, and the score."""
+        found = gathered(self.found)
+        self.found = {}
+        leaves = means((path, value) for (_, path), value in found.items())
+        sets = means((path.partition("/")[0], value) for path, value in leaves.items())
+        if sets:
+            score = {SCORE: self.score(sets)}
+            for path, value in {**leaves, **sets, **score}.items():
+                self.log(path, value, sync_dist=False, prog_bar=path in score)
+
+    def score(self, sets: dict[str, float]) -> float:
+        """The one number by which checkpoints are compared, from the means of the sets."""
+        return float(np.mean(list(sets.values())))
+
+    def log_terms(self, terms: dict[str, Tensor]) -> None:
+        """Log the terms of a loss."""
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, prog_bar=False)
+
+
+def gathered(found: dict[tuple[int, str], float]) -> dict[tuple[int, str], float]:
+    """What all processes have found together; the same on each of them."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return found
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, found)
+    return dict(sorted(item for part in parts for item in part.items()))
+
+
+def means(items: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Mean of the values of every name, in order of the names."""
+    values: dict[str, list[float]] = {}
+    for name, value in items:
+        values.setdefault(name, []).append(value)
+    return {name: float(np.mean(values[name])) for name in sorted(values)}
+
+
+def mean_levels(model: SeparationModel, batches: Sequence[Mixture]) -> Tensor:
+    """Mean log-power per band of the mixtures in some batches.
+
+    Shape: `[N]`.
+    """
+    levels = []
+    for batch in batches:
+        X = model.stft(batch.sources.sum(1))
+        levels.append(torch.log(model.bands.merge(power(X)) + 1e-8).mean((0, 1, 3)))
+    mean = torch.stack(levels).mean(0)
+    kernel = np.hanning(15)[1:-1]
+    smooth = np.convolve(np.pad(mean.numpy(), 6, mode="edge"), kernel / kernel.sum(), mode="valid")
+    return torch.from_numpy(smooth).float()

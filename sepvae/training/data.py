@@ -1,0 +1,138 @@
+"""Training mixtures and validation windows, as Lightning asks for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sepvae.data.clips import ValidationWindows
+from sepvae.data.corpora import Manifest, scan
+from sepvae.data.mixing import WHOLE, ExcerptStream, MixingConfig, Mixture, Share
+from sepvae.errors import RecipeError
+from sepvae.models.separation import SeparationModel
+from sepvae.training.recipe import plain
+
+NumberedWindow = tuple[int, str, Tensor, list[int]]
+
+
+class NumberedWindows(Dataset[NumberedWindow]):
+    """Every `world`-th validation window from `rank` on, with its number; each process has one at least.
+
+    Shape: item -> number, name of the set, sources `[K, 2, L]`, indices of the sources that sound.
+    """
+
+    def __init__(self, sets: Sequence[ValidationWindows], rank: int, world: int) -> None:
+        self.windows = [(windows, place) for windows in sets for place in range(len(windows))]
+        self.numbers = list(range(rank, len(self.windows), world)) or list(range(len(self.windows)))[:1]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> NumberedWindow:
+        number = self.numbers[index]
+        windows, place = self.windows[number]
+        return (number, *windows[place])
+
+
+class MixtureData(lightning.LightningDataModule):
+    """Training mixtures from the step at which the trainer stands, and validation windows.
+
+    Args:
+        config: the recipe.
+        model: what they are for.
+
+    Raises:
+        DataError: a folder is missing, or has no usable track.
+        RecipeError: values that contradict each other.
+    """
+
+    def __init__(self, config: DictConfig, model: SeparationModel) -> None:
+        super().__init__()
+        self.config, self.shape = config.data, model.config
+        self.seed, self.pieces = int(config.seed), int(config.trainer.accumulate)
+        hop, overlap = model.config.hop_length, model.stft.overlap
+        mixing = plain(config.data.mixing)
+        frames = mixing.pop("frames")
+        if frames % model.frame_multiple or frames <= overlap:
+            raise RecipeError(
+                f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}"
+            )
+        mixing |= {name: tuple(mixing[name]) for name in ("level_db", "speed")}
+        try:
+            self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing)
+        except TypeError as error:
+            raise RecipeError(f"data.mixing: {error}") from error
+        self.valid = [
+            ValidationWindows(root, self.shape.sources, self.shape.sample_rate, config.data.valid_windows)
+            for root in config.data.valid
+        ]
+        self.stream(0)
+
+    def stream(self, start: int, share: Share = WHOLE) -> ExcerptStream:
+        """Mixtures from batch `start` on."""
+        return ExcerptStream(
+            self.config.train,
+            self.shape.sources,
+            self.shape.sample_rate,
+            self.mixing,
+            seed=self.seed,
+            start=start,
+            share=share,
+        )
+
+    def first_batches(self, count: int) -> list[Mixture]:
+        """The first batches of the stream, whole."""
+        stream = self.stream(0)
+        return [stream.batch(index) for index in range(count)]
+
+    def share(self) -> Share:
+        """The part of every batch that this process takes."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.mixing.batch_size % (world * self.pieces):
+            raise RecipeError(
+                f"data.mixing.batch_size={self.mixing.batch_size} cannot be split evenly over {world} devices "
+                f"and trainer.accumulate={self.pieces} pieces"
+            )
+        return Share(rank, world, self.pieces)
+
+    def train_dataloader(self) -> DataLoader[Mixture]:
+        start = self.trainer.global_step if self.trainer else 0
+        stream = self.stream(start, self.share())
+        return DataLoader(stream, batch_size=None, num_workers=self.config.workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        share = self.share()
+        return DataLoader(NumberedWindows(self.valid, share.rank, share.world), batch_size=None)
+
+    def manifest(self) -> dict[str, Any]:
+        """Tracks, hours and a hash of every set: what the weights have seen."""
+        roots = (
+            [self.config.train, *self.config.data_extra]
+            if "data_extra" in self.config
+            else [self.config.train]
+        )
+        return {
+            Path(root).name: fingerprint(scan(root, self.shape.sources))
+            for root in [*roots, *self.config.valid]
+        }
+
+
+def fingerprint(manifest: Manifest) -> dict[str, Any]:
+    """Size of a set, and a sha256 over the names, sizes and lengths of its files."""
+    lines = [
+        f"{track.name}/{path.name} {path.stat().st_size} {track.frames} {track.sample_rate}"
+        for track in manifest
+        for path in track.files.values()
+    ]
+    return {
+        "tracks": len(manifest),
+        "hours": round(sum(track.seconds for track in manifest) / 3600, 3),
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }

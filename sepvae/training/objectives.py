@@ -1,0 +1,145 @@
+"""What training minimises: settings of the optimiser and the losses, and the terms that several trainings share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sepvae.errors import RecipeError
+from sepvae.models.latents import Generators, Posterior
+from sepvae.models.vae import SourceVAE
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up and one of two schedules.
+
+    Args:
+        lr: peak learning rate, > 0.
+        weight_decay: >= 0.
+        schedule: `linear` (constant, then a linear decay to zero over the last steps) or `cosine` (half a cosine
+            from the peak to zero).
+        warmup_steps, decay_steps, max_steps: optimisation steps; `cosine` has no use for `decay_steps`.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    schedule: str = "linear"
+    warmup_steps: int = 100
+    decay_steps: int = 1000
+    max_steps: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("linear", "cosine"):
+            raise RecipeError(f"optim.schedule is linear or cosine, found {self.schedule!r}")
+        if self.max_steps < 1 or not self.lr > 0:
+            raise RecipeError("optim.max_steps and optim.lr must be above zero")
+
+    def factor(self, step: int) -> float:
+        """Learning rate at a step, as a share of the peak."""
+        up = (step + 1) / max(self.warmup_steps, 1)
+        if self.schedule == "cosine":
+            progress = (step - self.warmup_steps) / max(self.max_steps - self.warmup_steps, 1)
+            down = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        else:
+            down = (self.max_steps - step) / max(self.decay_steps, 1)
+        return max(min(up, down, 1.0), 0.0)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of the losses; nats are per bin of the STFT, decibels as they are.
+
+    Args:
+        beta: weight of the KL, >= 0.
+        beta_warmup: steps over which beta rises from zero.
+        free_nats: nats per latent that are not charged.
+        output_db: weight of the separated output's error in dB.
+        source_nll: weight of the true source's NLL under the decoded posterior of the mixture.
+        mixture_nll: weight of the mixture's NLL under the sum of the variances.
+        match: weight of the KL from the solo's posterior to the mixture's.
+        solo: weight of the solo ELBO kept while separating.
+        solo_every: steps between two looks at a solo, of one source in turn, > 0.
+        frozen_steps: steps with frozen decoders before all is trained jointly.
+        in_turn: train the solo encoders of one source per step, in turn, instead of all in every step.
+    """
+
+    beta: float = 0.25
+    beta_warmup: int = 200
+    free_nats: float = 0.02
+    output_db: float = 0.3
+    source_nll: float = 0.3
+    mixture_nll: float = 0.1
+    match: float = 0.1
+    solo: float = 0.3
+    solo_every: int = 2
+    frozen_steps: int = 500
+    in_turn: bool = False
+
+    def __post_init__(self) -> None:
+        if self.solo_every < 1:
+            raise RecipeError(f"losses.solo_every must be above zero, found {self.solo_every}")
+
+
+class SoloTerms(NamedTuple):
+    """NLL and KL of a solo in nats per bin of the STFT, and its posterior."""
+
+    nll: Tensor
+    kl: Tensor
+    posterior: Posterior
+
+
+def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float, noise: Generators) -> SoloTerms:
+    """The two terms of the negative ELBO of solos.
+
+    Shape: P `[B, 2, N, T]`, sizes (bins per band) `[N]`.
+    """
+    log_variance, posterior, priors = vae(P, noise)
+    bins = bins_of(P, sizes)
+    nll = vae.nll(P, log_variance, sizes, linearise=True).mean() / bins
+    return SoloTerms(nll, vae.kl(posterior, priors, free_nats).mean() / bins, posterior)
+
+
+def bins_of(P: Tensor, sizes: Tensor) -> float:
+    """Bins of the STFT behind one banded power `[B, 2, N, T]`, what nats are divided by."""
+    return 2 * float(sizes.sum()) * P.shape[-1]
+
+
+@dataclass
+class Targets:
+    """Banded statistics of a batch; C is 2, or 1 for a mono batch.
+
+    Shape: P_mix `[B, 2, N, T]`, P_side `[B, N, T]`, P and cross `[B, K, C, N, T]`.
+    """
+
+    P_mix: Tensor
+    P_side: Tensor
+    P: Tensor
+    cross: Tensor
+
+    @property
+    def channels(self) -> int:
+        """Channels in which the batch differs."""
+        return self.P.shape[2]
+
+    def solo(self, k: int) -> Tensor:
+        """Power of source k, `[B, 2, N, T]`."""
+        return self.P[:, k].expand(-1, 2, -1, -1)
+
+
+def tone_weights(n_fft: int, sample_rate: int, points: Tensor) -> Tensor:
+    """Weights that interpolate factors at some frequencies over all bins.
+
+    Shape: points (hertz, ascending) `[M]` -> `[F, M]`.
+    """
+    bins = torch.fft.rfftfreq(n_fft, 1 / sample_rate)
+    right = torch.searchsorted(points, bins, right=True).clamp(1, len(points) - 1)
+    share = (bins - points[right - 1]) / (points[right] - points[right - 1])
+    weights = torch.zeros(len(bins), len(points))
+    weights[torch.arange(len(bins)), right - 1] = 1 - share
+    weights[torch.arange(len(bins)), right] = share
+    return weights

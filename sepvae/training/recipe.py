@@ -1,0 +1,194 @@
+"""Recipes: composing, checking, and unfolding them into stages; the only place that knows Hydra."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sepvae.errors import RecipeError
+from sepvae.resources import resource_dir
+
+CHAIN = ("vae", "separation", "encoders")
+"""Stages of `stage=all`, in this order; a folder of recipes may lack the last."""
+
+T = TypeVar("T")
+
+
+def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a recipe by its name under `recipes/` or by the path of a YAML file.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key, or a value that is missing.
+    """
+    folder, name = resource_dir("recipes"), recipe.removesuffix(".yaml")
+    search: list[str] = []
+    path = Path(recipe)
+    if path.suffix == ".yaml" and path.is_file():
+        search = [f"hydra.searchpath=[file://{folder}]"]
+        folder, name = path.resolve().parent, path.stem
+    elif not (folder / f"{name}.yaml").is_file():
+        known = sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.glob("*/*.yaml"))
+        raise RecipeError(f"no recipe {recipe!r}; a path ends in .yaml, the names are {', '.join(known)}")
+    try:
+        with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+            config = hydra.compose(name, [*overrides, *search])
+        missing = OmegaConf.missing_keys(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RecipeError(f"recipe {recipe!r}: {' '.join(str(error).split())}") from error
+    if missing:
+        needed = ", ".join(f"{key}=..." for key in sorted(missing))
+        raise RecipeError(f"recipe {recipe!r} needs {needed}")
+    return one_source(config)
+
+
+def one_source(config: DictConfig) -> DictConfig:
+    """Narrow a recipe to its `source`, if it names one: only this source's VAE, in a run folder of its own."""
+    source = config.get("source")
+    if source is None:
+        return config
+    if config.stage != "vae":
+        raise RecipeError(f"source={source} goes with stage=vae, this is stage={config.stage}")
+    if source not in config.model.sources:
+        raise RecipeError(f"source={source}: the recipe's sources are {', '.join(config.model.sources)}")
+    config.model.sources, config.model.residual_source = [source], source
+    config.run_dir = f"{config.run_dir}-{source}"
+    return config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Recipes to train one after the other.
+
+    Args:
+        stages: composed recipes; each starts from the model of the one before.
+        run_dir: folder of the whole; that of the only stage, or what holds those of all stages.
+    """
+
+    stages: tuple[DictConfig, ...]
+    run_dir: Path
+
+
+def plan(recipe: str, overrides: Sequence[str] = ()) -> Plan:
+    """Resolve a recipe, or a folder of recipes and a stage, into what there is to train.
+
+    Args:
+        recipe: name or path of a recipe; or name or path of a folder that holds `vae` and `separation`.
+        overrides: `key=value` changes; `stage=` picks a recipe of the folder or, with `all`, the whole chain. A key
+            that starts with the name of a stage, `vae.optim.lr` say, is for this stage alone.
+
+    Raises:
+        RecipeError: see `compose`.
+    """
+    stage = next((value for value in reversed(overrides) if value.startswith("stage=")), None)
+    overrides = [value for value in overrides if not value.startswith("stage=")]
+    siblings = _folder(recipe)
+    if siblings is None and stage is None:
+        config = compose(recipe, for_stage(overrides, None))
+        return Plan((config,), Path(config.run_dir))
+    if siblings is None:
+        siblings = {path.stem: str(Path(recipe).with_name(path.name)) for path in _neighbours(recipe)}
+    wanted = "all" if stage is None else stage.removeprefix("stage=")
+    if wanted != "all":
+        if wanted not in siblings:
+            raise RecipeError(
+                f"recipe {recipe!r} has no stage {wanted!r}, it has {', '.join(sorted(siblings))}, all"
+            )
+        config = compose(siblings[wanted], for_stage(overrides, wanted))
+        return Plan((config,), Path(config.run_dir))
+    return _chain(recipe, siblings, overrides)
+
+
+def _chain(recipe: str, siblings: Mapping[str, str], overrides: Sequence[str]) -> Plan:
+    """All stages that a folder of recipes has, from the VAEs to the separation."""
+    if lacking := [stage for stage in CHAIN[:2] if stage not in siblings]:
+        raise RecipeError(f"recipe {recipe!r} has no stage {lacking[0]!r}, so there is no chain")
+    own = next((value for value in reversed(overrides) if value.startswith("run_dir=")), None)
+    folder = Path(recipe) if _folder(recipe) is not None else Path(recipe).parent
+    run_dir = Path(own.removeprefix("run_dir=")) if own else Path("runs") / folder.name
+    stages: list[DictConfig] = []
+    for stage in CHAIN:
+        if stage in siblings:
+            changes = [f"run_dir={run_dir / stage}"]
+            if stages:
+                changes.append(f"init={Path(stages[-1].run_dir) / 'model'}")
+            stages.append(compose(siblings[stage], [*for_stage(overrides, stage), *changes]))
+    return Plan(tuple(stages), run_dir)
+
+
+def _folder(recipe: str) -> dict[str, str] | None:
+    """Recipes of a folder by their stage, None if there is no such folder."""
+    bundled = resource_dir("recipes") / recipe
+    if (bundled / "separation.yaml").is_file():
+        return {path.stem: f"{recipe}/{path.stem}" for path in sorted(bundled.glob("*.yaml"))}
+    if (Path(recipe) / "separation.yaml").is_file():
+        return {path.stem: str(path) for path in sorted(Path(recipe).glob("*.yaml"))}
+    return None
+
+
+def _neighbours(recipe: str) -> list[Path]:
+    """Files of the recipes beside a recipe."""
+    path = Path(recipe)
+    folder = path.parent if path.is_file() else (resource_dir("recipes") / recipe).parent
+    return sorted(folder.glob("*.yaml"))
+
+
+def for_stage(overrides: Sequence[str], stage: str | None) -> list[str]:
+    """Overrides that a stage sees: those for all, and those whose key starts with its name, without it."""
+    found = []
+    for override in overrides:
+        owner, dot, rest = override.partition(".")
+        if dot and owner in CHAIN:
+            if stage in (owner, None):
+                found.append(rest)
+        else:
+            found.append(override)
+    return found
+
+
+def unfold(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values that a sweep such as `optim.lr=1e-3,2e-3` names, in Hydra's grammar.
+
+    Raises:
+        RecipeError: not an override.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        values = [
+            [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
+            if item.is_sweep_override()
+            else [str(item.input_line)]
+            for item in parsed
+        ]
+    except HydraException as error:
+        raise RecipeError(" ".join(str(error).split())) from error
+    return [list(job) for job in itertools.product(*values)]
+
+
+def typed(kind: type[T], values: DictConfig, where: str) -> T:
+    """A dataclass from a part of a recipe, its names and types checked.
+
+    Raises:
+        RecipeError: naming the part.
+    """
+    try:
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
+    except OmegaConfBaseException as error:
+        raise RecipeError(f"{where}: {str(error).splitlines()[0]}") from error
+    assert isinstance(made, kind)
+    return made
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A part of a recipe as plain values."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, Mapping)
+    return {str(key): value for key, value in values.items()}
