@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import av
 import numpy as np
 import soundfile
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from sepvae.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
@@ -24,7 +26,7 @@ from sepvae.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
 BLOCK_FRAMES = 1 << 16
 """Frames per block when reading: large enough to be fast, small enough to be held easily."""
 
-FAILURES = (RuntimeError, OSError, ValueError)
+FAILURES = (RuntimeError, OSError, ValueError, EOFError, FFmpegError)
 """What the libraries raise on files that they cannot decode."""
 
 _MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
@@ -48,7 +50,7 @@ _AV_DEPTHS = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}
 _AV_LOSSLESS = frozenset(("flac", "alac", "ape", "shorten", "tak", "tta", "wavpack"))
 
 # ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses
-_DEMUXERS = (
+DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,m4a,matroska,webm,mov,mp4,mj2,3gp,3g2,mp3,mpc,mpc8,"
     "mpeg,mpegts,ogg,oma,rm,shn,tak,tta,voc,w64,wav,wv"
 )
@@ -110,7 +112,7 @@ def open_decoder(path: Path) -> Decoder:
     """Open a regular file with the first library that reads all of it.
 
     Raises:
-        RuntimeError, OSError, ValueError: no library can; a plain ValueError has a message of our own.
+        FAILURES: no library can; a plain ValueError has a message of our own.
     """
     try:
         return SoundfileDecoder(path)
@@ -224,19 +226,19 @@ class AvDecoder:
         skip: samples per channel to leave out at the beginning, which have been read otherwise.
 
     Raises:
-        OSError: no demuxer or decoder takes it (PyAV's errors are children of it or of ValueError).
+        FFmpegError: no demuxer or decoder takes it.
         ValueError: it holds no audio.
     """
 
     def __init__(self, path: Path, skip: int = 0) -> None:
-        import av
-
-        options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
         self._container = av.open(f"file:{path}", container_options=options)
         try:
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")
             self._stream = self._container.streams.audio[0]
+            if self._stream.codec_context is None or self._stream.codec_context.format is None:
+                raise ValueError("its audio is in a format that is not known")
             if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
             self.info = self._describe()
@@ -273,8 +275,6 @@ class AvDecoder:
 
     def _frames(self) -> Iterator[Any]:
         """All frames of audio that can be decoded."""
-        from av.error import FFmpegError
-
         packets = self._container.demux(self._stream)
         plain = self._stream.codec_context.name.startswith("pcm_")
         while True:
@@ -309,8 +309,6 @@ class AvDecoder:
 
     def _timeline(self) -> Iterator[NDArray[np.float32]]:
         """Samples of all frames `[n, C]`, with silence for what is missing between them."""
-        import av
-
         to_float = av.AudioResampler(format="fltp")  # converts the sample format only
         stream, rate = self._stream, self.info.sample_rate
         due = None  # where the next frame should lie, in samples

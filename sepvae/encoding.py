@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import struct
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from sepvae.errors import OutputError
+from sepvae.headers import finish_file
+from sepvae.partial import PartialFile
+from sepvae.tags import NO_TAGS, Tags
 
-_WAV_LIMIT = (1 << 32) - (1 << 20)  # bytes; a wav header counts with 32 bits
 _SLICE_FRAMES = 4096  # libsndfile's Vorbis encoder keeps a whole write on the stack
 _BITS = {"PCM_16": 16, "PCM_24": 24}
 
@@ -59,7 +58,7 @@ _MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 ENCODINGS = {
     encoding.name: encoding
     for encoding in (
-        Encoding("wav", "WAV", ("PCM_16", "PCM_24", "FLOAT")),
+        Encoding("wav", "RF64", ("PCM_16", "PCM_24", "FLOAT")),
         Encoding("flac", "FLAC", ("PCM_16", "PCM_24"), max_channels=8),
         Encoding(
             "mp3",
@@ -156,38 +155,30 @@ class AudioWriter:
         subtype: one of the format's sample formats.
         sample_rate: in Hz, one that the format has.
         channels: > 0.
-        expected_frames: length if it is known: a wav that will pass 4 GB gets an RF64 header.
+
+    Attributes:
+        frames: samples per channel so far.
 
     Raises:
         OutputError: the file cannot be written, here and in every method.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        encoding: Encoding,
-        subtype: str,
-        sample_rate: int,
-        channels: int,
-        expected_frames: int | None = None,
-    ) -> None:
+    def __init__(self, path: Path, encoding: Encoding, subtype: str, sample_rate: int, channels: int) -> None:
         self.path = path
-        self._temporary = path.with_name(f".sepvae-{secrets.token_hex(8)}.part")
         self._encoding = encoding
-        self._frames = 0
-        container = encoding.container
-        sample_bytes = channels * (_BITS.get(subtype, 32) // 8)
-        self._max_frames = _WAV_LIMIT // sample_bytes if container == "WAV" else None
-        if self._max_frames is not None and (expected_frames or 0) >= self._max_frames:
-            container, self._max_frames = "RF64", None
+        self.frames = 0
+        try:
+            self._partial = PartialFile(path)
+        except OSError as error:
+            raise self._error(error) from error
         try:
             self._file = soundfile.SoundFile(
-                os.fspath(self._temporary),
+                os.fspath(self._partial.temporary),
                 "w",
                 sample_rate,
                 channels,
                 subtype=subtype,
-                format=container,
+                format=encoding.container,
                 **encoding.options,
             )
         except (RuntimeError, OSError, ValueError) as error:
@@ -199,32 +190,29 @@ class AudioWriter:
 
         Shape: block `[C, n]`.
         """
-        self._frames += block.shape[1]
-        if self._max_frames is not None and self._frames > self._max_frames:
-            raise OutputError(f"{self.path}: the result grows beyond the 4 GB of a wav file; use flac")
+        self.frames += block.shape[1]
         try:
             for start in range(0, block.shape[1], _SLICE_FRAMES):
                 self._file.write(np.ascontiguousarray(block[:, start : start + _SLICE_FRAMES].T))
         except (RuntimeError, OSError, AssertionError) as error:  # soundfile asserts that all was written
             raise self._error(error) from error
 
-    def finish(self) -> None:
-        """Close the file, check that it is complete, and bring it to the disk."""
+    def finish(self, tags: Tags = NO_TAGS) -> None:
+        """Close the file, give it its tags, check that it is complete, and bring it to the disk."""
         try:
             self._file.close()
-            _remove_chance(self._temporary, self._encoding.container)
-            stored = soundfile.info(os.fspath(self._temporary)).frames
-            if stored < self._frames:
-                raise OutputError(f"{self.path}: only {stored} of {self._frames} samples reached the disk")
-            with self._temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        except (RuntimeError, OSError, AssertionError) as error:
+            finish_file(self._partial.temporary, self._encoding.container, tags)
+            stored = soundfile.info(os.fspath(self._partial.temporary)).frames
+            if stored < self.frames:
+                raise OutputError(f"{self.path}: only {stored} of {self.frames} samples reached the disk")
+            self._partial.sync()
+        except (RuntimeError, OSError, AssertionError, ValueError) as error:
             raise self._error(error) from error
 
     def publish(self) -> None:
         """Give the finished file its final name, replacing what had it."""
         try:
-            os.replace(self._temporary, self.path)
+            self._partial.publish()
         except OSError as error:
             raise self._error(error) from error
 
@@ -233,7 +221,7 @@ class AudioWriter:
         if hasattr(self, "_file"):
             with contextlib.suppress(RuntimeError):  # a full disk shows here once more
                 self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        self._partial.discard()
 
     def _error(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or str(error) or "not all samples could be written"
@@ -243,37 +231,3 @@ class AudioWriter:
                 "no permission" if folder.is_dir() and not os.access(folder, os.W_OK) else "disk full or gone"
             )
         return OutputError(f"{self.path}: cannot be written ({reason.rstrip('.')})")
-
-
-def _remove_chance(path: Path, container: str) -> None:
-    """Replace the time and the random number that libsndfile writes: same samples, same bytes."""
-    with path.open("r+b") as file:
-        if container == "WAV":
-            header = file.read(256)
-            at = header.find(b"PEAK", 12)
-            if 0 < at < header.find(b"data", 12):
-                file.seek(at + 12)  # name, size, version, then the time
-                file.write(bytes(4))
-        elif container == "OGG":
-            start = 0
-            while len(header := _read_at(file, start, 27)) == 27 and header[:4] == b"OggS":
-                lacing = file.read(header[26])
-                body = file.read(sum(lacing))
-                page = header[:14] + bytes(4) + header[18:22] + bytes(4) + header[26:] + lacing + body
-                file.seek(start)
-                file.write(page[:22] + struct.pack("<I", _ogg_checksum(page)))
-                start += len(page)
-
-
-def _read_at(file: Any, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
-
-
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-def _ogg_checksum(page: bytes) -> int:
-    """CRC-32 of an Ogg page (RFC 3533): zlib's polynomial, most significant bit first, no inversions."""
-    mirrored = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{mirrored:032b}"[::-1], 2)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from sepvae.audio import BLOCK_FRAMES
 from sepvae.encoding import AudioWriter, Encoding, quantise
 from sepvae.errors import OutputError
+from sepvae.partial import sweep, sync_folder
 from sepvae.resample import Resampler
+from sepvae.tags import NO_TAGS, Tags
 
 TEMPLATE = "{track}/{stem}.{ext}"
 _FIELDS = {"track", "stem", "ext"}
@@ -78,7 +81,6 @@ class StemFiles:
         subtype: sample format.
         sample_rate: of the stems, in Hz; resampled where the format lacks it.
         channels: > 0.
-        expected_frames: length if it is known.
         absorber: stem that takes up the rounding errors; None where the stems do not add up to anything.
 
     Raises:
@@ -93,7 +95,6 @@ class StemFiles:
         sample_rate: int,
         channels: int,
         *,
-        expected_frames: int | None = None,
         absorber: str | None = None,
     ) -> None:
         self._paths, self._encoding, self._subtype = dict(paths), encoding, subtype
@@ -106,7 +107,7 @@ class StemFiles:
         try:
             for path in self._paths.values():
                 self._make_folder(path.parent)
-            self._writers = [self._open(path, expected_frames) for path in self._paths.values()]
+            self._writers = [self._open(path) for path in self._paths.values()]
             self._scratch = None if subtype == "FLOAT" else self._open_scratch()
         except BaseException:
             self._cleanup.close()
@@ -135,11 +136,16 @@ class StemFiles:
             except OSError as error:
                 raise self._error(error) from error
 
-    def commit(self, progress: Callable[[float], None] = lambda fraction: None) -> float:
+    def commit(
+        self,
+        progress: Callable[[float], None] = lambda fraction: None,
+        tags: Callable[[str, float, int], Tags] = lambda stem, gain, frames: NO_TAGS,
+    ) -> float:
         """Finish all files and give them their final names.
 
         Args:
             progress: called with the fraction of the encoding that is done.
+            tags: gives the tags of a stem from its name, the gain and the samples per channel in the file.
 
         Returns:
             The gain on all stems that keeps the loudest at full scale; 1 unless it was beyond.
@@ -148,10 +154,15 @@ class StemFiles:
         if self._scratch is not None:
             gain = 1.0 if self._peak <= 1.0 else 1.0 / self._peak
             self._encode(self._scratch, gain, progress)
+        finished = [
+            tags(stem, gain, writer.frames) for stem, writer in zip(self._paths, self._writers, strict=True)
+        ]
         with ThreadPoolExecutor(len(self._writers)) as pool:
-            list(pool.map(AudioWriter.finish, self._writers))
+            list(pool.map(AudioWriter.finish, self._writers, finished))
         for writer in self._writers:
             writer.publish()
+        for folder in {path.parent for path in self._paths.values()}:
+            sync_folder(folder)
         self._cleanup.pop_all()  # the folders stay
         if self._scratch is not None:
             self._scratch.close()
@@ -190,18 +201,13 @@ class StemFiles:
             for path in reversed(missing):
                 path.mkdir(exist_ok=True)
                 self._cleanup.callback(_remove_if_empty, path)
+            if not missing:
+                _sweep_once(folder.resolve())
         except OSError as error:
             raise OutputError(f"{folder}: the output folder cannot be made ({error.strerror})") from error
 
-    def _open(self, path: Path, expected_frames: int | None) -> AudioWriter:
-        writer = AudioWriter(
-            path,
-            self._encoding,
-            self._subtype,
-            self._file_rate,
-            self._channels,
-            expected_frames=expected_frames,
-        )
+    def _open(self, path: Path) -> AudioWriter:
+        writer = AudioWriter(path, self._encoding, self._subtype, self._file_rate, self._channels)
         self._cleanup.callback(writer.discard)
         return writer
 
@@ -215,6 +221,11 @@ class StemFiles:
     def _error(self, error: OSError) -> OutputError:
         folder = next(iter(self._paths.values())).parent
         return OutputError(f"{folder}: cannot be written ({error.strerror})")
+
+
+@lru_cache(maxsize=100_000)
+def _sweep_once(folder: Path) -> None:
+    sweep(folder)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sepvae import checkpoint, pretrained
+from sepvae import __version__, checkpoint, pretrained
 from sepvae.audio import BLOCK_FRAMES, MAX_CHANNELS, AudioReader
-from sepvae.encoding import choose_encoding
+from sepvae.encoding import Encoding, choose_encoding
 from sepvae.errors import OutputError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
 from sepvae.resample import check_rate
+from sepvae.selection import Selection
+from sepvae.stdio import WavStream
 from sepvae.streaming import SeparationStream
+from sepvae.tags import Tags, read_tags
+from sepvae.verify import SumError, sum_error
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,8 +51,10 @@ class SeparatedFile:
     Args:
         input: the file.
         outputs: path of each stem.
-        skipped: all outputs were there already and have been left alone; the rest of the fields is unset.
-        sample_rate, channels, frames: of the input, and of the outputs unless a warning says otherwise.
+        skipped: the same stems were there already and have been left alone.
+        input_sha256: hash of the file.
+        sample_rate, channels, frames: of the input, and of the outputs unless a warning says otherwise; frames
+            are 0 if it was skipped.
         subtype: sample format of the outputs.
         gain: factor on all stems that kept the loudest at full scale; 1 unless it was beyond.
         residual_db: energy that the model did not reach and that went to its residual source, relative to the
@@ -54,11 +62,15 @@ class SeparatedFile:
         seconds: wall-clock time that it took.
         loss: what the file promised but lacks; None for a whole one.
         warnings: what else should be known, one line each.
+        output_sha256: hash of each stem's file; empty unless verified.
+        sum_error: how far the stems that were read back are from adding up to the input; None unless verified,
+            or if they are not meant to.
     """
 
     input: Path
     outputs: dict[str, Path]
     skipped: bool = False
+    input_sha256: str = ""
     sample_rate: int = 0
     channels: int = 0
     frames: int = 0
@@ -68,6 +80,8 @@ class SeparatedFile:
     seconds: float = 0.0
     loss: str | None = None
     warnings: tuple[str, ...] = ()
+    output_sha256: Mapping[str, str] = field(default_factory=dict)
+    sum_error: SumError | None = None
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self.outputs.values())
@@ -84,6 +98,7 @@ class Separator:
         precision: auto, float32 or bfloat16, the type that the network computes in; auto takes bfloat16 where
             the device is fast in it. Variances and masks are float32 always.
         segment_s: length of the chunks that the model sees, in seconds, > 0.
+        model_sha256: hash of the weights' file; by default one of the weights themselves.
 
     Raises:
         SepvaeError: the device is not there, or the precision is unknown.
@@ -96,11 +111,13 @@ class Separator:
         *,
         precision: str = "auto",
         segment_s: float = SEGMENT_S,
+        model_sha256: str | None = None,
     ) -> None:
         self.device = _find_device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.segment_s = segment_s
         self._autocast = _autocast_dtype(precision, self.device)
+        self._model_sha256 = model_sha256
         self.stream(model.config.sample_rate, 1)  # shows now whether segment_s fits
 
     @classmethod
@@ -117,13 +134,24 @@ class Separator:
         Raises:
             CheckpointError: there is none, or it is damaged.
         """
-        model, _ = checkpoint.load(pretrained.find(os.fspath(name)))
-        return cls(model, device, precision=precision, segment_s=segment_s)
+        model, card = checkpoint.load(pretrained.find(os.fspath(name)))
+        sha256 = card["weights"]["sha256"]
+        return cls(model, device, precision=precision, segment_s=segment_s, model_sha256=sha256)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the stems."""
         return self.model.config.sources
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model's weights."""
+        if self._model_sha256 is None:
+            digest = hashlib.sha256()
+            for name, tensor in sorted(self.model.state_dict().items()):
+                digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            self._model_sha256 = digest.hexdigest()
+        return self._model_sha256
 
     @property
     def precision(self) -> str:
@@ -194,9 +222,10 @@ class Separator:
         two_stems: str | None = None,
         format: str = "wav",
         subtype: str | None = None,
-        existing: str = "fail",
+        existing: str = "skip",
         template: str = TEMPLATE,
         track: str | None = None,
+        verify: bool = False,
         progress: Progress = lambda fraction: None,
     ) -> SeparatedFile:
         """Separate a file into one file per stem, which appear together when all are complete.
@@ -204,109 +233,188 @@ class Separator:
         Args:
             path: input in any format that soundfile or PyAV reads.
             out_dir: output folder, made if it is missing.
-            stems: names of the stems to write; None for all.
+            stems: names of the stems to write, sources or `no_<source>` for all but one; None for all sources.
             two_stems: write this stem and `no_<stem>`, the exact rest.
             format: wav, flac, mp3, ogg or opus.
             subtype: PCM_16, PCM_24 or FLOAT for wav and flac; None keeps the input's depth, 24 bit for lossy
                 inputs.
-            existing: what to do where outputs are there already: fail, skip (all of them there) or overwrite.
+            existing: what to do where outputs are there already. `skip` leaves a complete result of the same
+                input, model and settings alone, replaces one of the same input, and refuses to touch anything
+                else; `overwrite` replaces whatever is there; `fail` refuses.
             template: path of an output inside `out_dir`, with the fields `{track}`, `{stem}` and `{ext}`.
             track: name of the input in the template; its file name without ending by default.
+            verify: read the stems back, hash them, and measure how exactly they add up.
             progress: called with the fraction that is done, 1 at the end.
 
         Raises:
             AudioFileError: the input cannot be read, or not to its end.
-            OutputError: an output cannot be written, exists, or would leave the folder.
+            OutputError: an output cannot be written, must not be replaced, or would leave the folder.
             ShapeError: an unknown stem.
         """
         started = time.monotonic()
-        names = self.output_names(stems, two_stems)
+        selection = self.select(stems, two_stems)
         source = Path(path)
-        paths = output_paths(out_dir, template, source.stem if track is None else track, names, format)
-        if _all_there(source, paths, existing):
-            return SeparatedFile(source, paths, skipped=True)
+        paths = output_paths(
+            out_dir, template, source.stem if track is None else track, selection.names, format
+        )
+        _check_existing(source, paths, existing)
         with AudioReader(source) as reader:
             info = reader.info
             encoding, subtype = choose_encoding(format, subtype, info.depth, info.channels)
+            origin = self._origin(source, selection, encoding, subtype)
+            common = SeparatedFile(
+                source,
+                paths,
+                input_sha256=origin.input_sha256,
+                sample_rate=info.sample_rate,
+                channels=info.channels,
+                subtype=subtype,
+            )
+            earlier = look_for(paths, origin) if existing == "skip" else None
+            if earlier is not None and earlier.complete:
+                hashes = _hashes(paths) if verify else {}
+                return replace(
+                    common, skipped=True, gain=earlier.gain, loss=earlier.loss, output_sha256=hashes
+                )
+            if earlier is not None and earlier.foreign is not None:
+                raise OutputError(f"{earlier.foreign} (the option existing allows overwrite)")
             stream = self.stream(info.sample_rate, info.channels)
             with StemFiles(
-                paths,
-                encoding,
-                subtype,
-                info.sample_rate,
-                info.channels,
-                expected_frames=info.frames,
-                absorber=names[-1] if two_stems else self._absorber(names),
+                paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
-                for block in reader.blocks():
-                    files.write(self._select(stream.push(block), names, two_stems))
-                    if info.frames:
-                        progress(0.9 * min(1.0, reader.frames_read / info.frames))
-                files.write(self._select(stream.finish(), names, two_stems))
-                gain = files.commit(lambda fraction: progress(0.9 + 0.1 * fraction))
+                for block in self._stems(reader, stream, selection, progress=lambda x: progress(0.9 * x)):
+                    files.write(block)
+                recording = read_tags(source)
+
+                def tags(stem: str, gain: float, frames: int) -> Tags:
+                    result = Result(stem, frames, gain, reader.loss)
+                    return recording.for_stem(stem, describe(origin, result, __version__))
+
+                gain = files.commit(lambda fraction: progress(0.9 + 0.1 * fraction), tags)
+        done = replace(
+            common,
+            frames=reader.frames_read,
+            gain=gain,
+            residual_db=stream.residual_db,
+            loss=reader.loss,
+            warnings=_remarks(gain, info.sample_rate, encoding, earlier),
+        )
+        if verify:
+            done = _verified(done, whole=selection.whole)
         progress(1.0)
-        notes = []
-        if gain < 1:
-            notes.append(
-                f"all stems lowered by {-20 * np.log10(gain):.2f} dB, since one would exceed full scale"
-            )
-        file_rate = encoding.rate_for(info.sample_rate)
-        if file_rate != info.sample_rate:
-            notes.append(f"written at {file_rate} Hz, since {format} has no {info.sample_rate} Hz")
-        for note in ([reader.loss] if reader.loss else []) + notes:
+        for note in ([done.loss] if done.loss else []) + list(done.warnings):
             logger.warning("%s: %s", source, note)
+        return replace(done, seconds=time.monotonic() - started)
+
+    def separate_to(
+        self,
+        path: str | os.PathLike[str],
+        file: BinaryIO,
+        *,
+        stem: str,
+        progress: Progress = lambda fraction: None,
+    ) -> SeparatedFile:
+        """Separate a file and write one stem, block by block, as a wav of float samples.
+
+        Args:
+            path: input in any format that soundfile or PyAV reads.
+            file: where to write; a pipe will do.
+            stem: name of a source, or `no_<source>` for all but one.
+            progress: called with the fraction that is done, 1 at the end.
+
+        Raises:
+            AudioFileError: the input cannot be read, or not to its end.
+            OutputError: the stem cannot be written.
+            ShapeError: an unknown stem.
+        """
+        started = time.monotonic()
+        selection = self.select([stem])
+        with AudioReader(path) as reader:
+            info = reader.info
+            stream = self.stream(info.sample_rate, info.channels)
+            wav = WavStream(file, info.sample_rate, info.channels)
+            for block in self._stems(reader, stream, selection, progress):
+                wav.write(block[0])
+            wav.finish()
+        progress(1.0)
         return SeparatedFile(
-            input=source,
-            outputs=paths,
+            Path(path),
+            outputs={},
+            input_sha256=sha256_of(path),
             sample_rate=info.sample_rate,
             channels=info.channels,
             frames=reader.frames_read,
-            subtype=subtype,
-            gain=gain,
+            subtype="FLOAT",
             residual_db=stream.residual_db,
             seconds=time.monotonic() - started,
             loss=reader.loss,
-            warnings=tuple(notes),
         )
 
-    def output_names(self, stems: Sequence[str] | None, two_stems: str | None) -> list[str]:
-        if stems is not None and two_stems is not None:
-            raise ShapeError("choose either stems or two_stems")
-        chosen = [two_stems] if two_stems is not None else list(self.sources if stems is None else stems)
-        unknown = [name for name in chosen if name not in self.sources]
-        if unknown or not chosen:
-            found = ", ".join(map(repr, unknown)) or "none"
-            raise ShapeError(f"expected stems among {', '.join(self.sources)}, found {found}")
-        if two_stems is not None:
-            return [two_stems, f"no_{two_stems}"]
-        return [name for name in self.sources if name in chosen]
+    def select(self, stems: Sequence[str] | None = None, two_stems: str | None = None) -> Selection:
+        """Return which stems to give.
 
-    def _absorber(self, names: Sequence[str]) -> str | None:
-        """The stem that takes up rounding errors, if the stems add up to the input."""
-        return self.model.config.residual_source if len(names) == len(self.sources) else None
+        Raises:
+            ShapeError: an unknown name, or both arguments at once.
+        """
+        return Selection(self.sources, self.model.config.residual_source, stems, two_stems)
 
-    def _select(
-        self, stems: NDArray[np.float32], names: Sequence[str], two_stems: str | None
-    ) -> NDArray[np.float32]:
-        """Reduce all stems to those to be written, [K, C, n] -> [len(names), C, n]."""
-        if two_stems is None:
-            return stems[[self.sources.index(name) for name in names]]
-        one = self.sources.index(two_stems)
-        rest = np.delete(stems, one, axis=0).sum(axis=0, dtype=np.float64)
-        return np.stack([stems[one], rest.astype(np.float32)])
+    def _stems(
+        self, reader: AudioReader, stream: SeparationStream, selection: Selection, progress: Progress
+    ) -> Iterator[NDArray[np.float32]]:
+        """The chosen stems of a whole file, [len(names), C, n] at a time."""
+        for block in reader.blocks():
+            yield selection.pick(stream.push(block))
+            if reader.info.frames:
+                progress(min(1.0, reader.frames_read / reader.info.frames))
+        yield selection.pick(stream.finish())
+
+    def _origin(self, source: Path, selection: Selection, encoding: Encoding, subtype: str) -> Origin:
+        settings = {
+            "stems": list(selection.names),
+            "format": encoding.name,
+            "subtype": subtype,
+            "device": self.device.type,
+            "precision": self.precision,
+            "segment_s": self.segment_s,
+        }
+        return Origin(sha256_of(source), self.model_sha256, settings)
 
 
-def _all_there(source: Path, paths: dict[str, Path], existing: str) -> bool:
-    """Whether the outputs are to be left alone; raises where they are in the way."""
+def _check_existing(source: Path, paths: Mapping[str, Path], existing: str) -> None:
+    """Raise where outputs are in the way of the input, or of an option that leaves no choice."""
     if existing not in EXISTING:
         raise OutputError(f"existing must be one of {', '.join(EXISTING)}, found {existing!r}")
     for path in paths.values():
         if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
             raise OutputError(f"{path}: this output would overwrite its input")
-    there = [path for path in paths.values() if os.path.exists(path)]
-    if there and existing == "fail":
-        raise OutputError(f"{there[0]}: exists already (the option existing allows overwrite or skip)")
-    return existing == "skip" and len(there) == len(paths)
+        if existing == "fail" and os.path.lexists(path):
+            raise OutputError(f"{path}: exists already (the option existing allows overwrite or skip)")
+
+
+def _remarks(gain: float, sample_rate: int, encoding: Encoding, earlier: Earlier | None) -> tuple[str, ...]:
+    """What should be known about a result, one line each."""
+    notes = []
+    if earlier is not None and earlier.there:
+        notes.append("an earlier result, incomplete or of another model or settings, was replaced")
+    if gain < 1:
+        notes.append(f"all stems lowered by {-20 * np.log10(gain):.2f} dB, since one would exceed full scale")
+    file_rate = encoding.rate_for(sample_rate)
+    if file_rate != sample_rate:
+        notes.append(f"written at {file_rate} Hz, since {encoding.name} has no {sample_rate} Hz")
+    return tuple(notes)
+
+
+def _hashes(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {stem: sha256_of(path) for stem, path in paths.items()}
+
+
+def _verified(done: SeparatedFile, whole: bool) -> SeparatedFile:
+    """Read a result back; what goes wrong there is a warning, since the files are complete."""
+    try:
+        error = sum_error(done.input, done.outputs.values(), done.gain) if whole else None
+        return replace(done, output_sha256=_hashes(done.outputs), sum_error=error)
+    except SepvaeError as failure:
+        return replace(done, warnings=(*done.warnings, f"could not be verified: {failure}"))
 
 
 def _find_device(name: str) -> torch.device:

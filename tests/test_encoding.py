@@ -47,13 +47,23 @@ def test_the_same_samples_give_the_same_bytes(
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_wav_beyond_4_gb_gets_a_header_that_can_tell(tmp_path: Path, noise: np.ndarray) -> None:
-    writer = AudioWriter(tmp_path / "a.wav", ENCODINGS["wav"], "PCM_24", 44100, 2, expected_frames=1 << 30)
-    writer.write(noise)
-    writer.finish()
-    writer.publish()
-    assert soundfile.info(tmp_path / "a.wav").format == "RF64"
-    assert soundfile.info(tmp_path / "a.wav").frames == noise.shape[1]
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("subtype", ENCODINGS["wav"].subtypes)
+def test_a_wav_beyond_4_gb_becomes_rf64_whatever_its_length_was_thought_to_be(
+    tmp_path: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch, subtype: str, channels: int
+) -> None:
+    audio = np.resize(noise, (channels, 333))
+    data_bytes = audio.size * {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}[subtype]
+    headers = {}
+    for limit in (data_bytes, 1 << 32):
+        monkeypatch.setattr("sepvae.headers.RIFF_LIMIT", limit)
+        write(tmp_path / "a.wav", audio, "wav", subtype)
+        headers[limit] = soundfile.info(tmp_path / "a.wav").format
+        read = soundfile.read(tmp_path / "a.wav", dtype="float32", always_2d=True)[0].T
+        np.testing.assert_allclose(read, audio, atol=2.0**-15, rtol=0)
+        sizes = (tmp_path / "a.wav").stat().st_size
+    assert headers == {data_bytes: "RF64", 1 << 32: "WAVEX" if channels == 6 else "WAV"}
+    assert sizes - data_bytes - data_bytes % 2 == 104  # no header grew
 
 
 def test_a_discarded_file_leaves_nothing_and_spares_the_old_one(tmp_path: Path, noise: np.ndarray) -> None:

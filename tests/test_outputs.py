@@ -10,6 +10,7 @@ import soundfile
 from sepvae.encoding import ENCODINGS, AudioWriter
 from sepvae.errors import OutputError
 from sepvae.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.tags import Tags
 
 STEMS = ("vocals", "drums", "rest")
 
@@ -97,10 +98,10 @@ def test_a_failure_at_the_end_spares_the_old_files(
     before = {path.name: path.read_bytes() for path in (tmp_path / "song").iterdir()}
     finish = AudioWriter.finish
 
-    def failing(writer: AudioWriter) -> None:
+    def failing(writer: AudioWriter, tags: Tags) -> None:
         if writer.path.stem == "rest":
             raise OutputError("disk full")
-        finish(writer)
+        finish(writer, tags)
 
     monkeypatch.setattr(AudioWriter, "finish", failing)
     with pytest.raises(OutputError, match="disk full"):

@@ -281,18 +281,81 @@ def test_existing_outputs_are_safe_unless_asked(
 ) -> None:
     path = song(tmp_path, noise)
     outputs = separator.separate_file(path, tmp_path / "out").outputs
-    outputs["drums"].write_bytes(b"mine")
     with pytest.raises(OutputError, match="exists already"):
+        separator.separate_file(path, tmp_path / "out", existing="fail")
+    skipped = separator.separate_file(path, tmp_path / "out")
+    assert skipped.skipped
+    assert list(skipped) == list(outputs.values())
+    outputs["drums"].write_bytes(b"mine")
+    with pytest.raises(OutputError, match="not made by sepvae"):
         separator.separate_file(path, tmp_path / "out")
-    result = separator.separate_file(path, tmp_path / "out", existing="skip")
-    assert result.skipped
-    assert list(result) == list(outputs.values())
     assert outputs["drums"].read_bytes() == b"mine"
     assert not separator.separate_file(path, tmp_path / "out", existing="overwrite").skipped
     assert outputs["drums"].read_bytes() != b"mine"
-    outputs["bass"].unlink()
-    assert not separator.separate_file(path, tmp_path / "out", existing="skip").skipped
-    assert outputs["bass"].exists()
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "mp3", "ogg", "opus"])
+def test_a_half_written_result_is_made_again_with_the_same_bytes(
+    tmp_path: Path, separator: Separator, noise: np.ndarray, format: str
+) -> None:
+    path, out = song(tmp_path, noise[:, :3000]), tmp_path / "out"
+    outputs = separator.separate_file(path, out, format=format).outputs
+    content = {stem: file.read_bytes() for stem, file in outputs.items()}
+    assert separator.separate_file(path, out, format=format).skipped
+    outputs["bass"].unlink()  # as after a kill between two renames
+    again = separator.separate_file(path, out, format=format)
+    assert not again.skipped
+    assert "replaced" in again.warnings[0]
+    assert {stem: file.read_bytes() for stem, file in outputs.items()} == content
+
+
+def test_only_a_result_of_the_same_model_and_settings_is_skipped(
+    tmp_path: Path, separator: Separator, tiny_model: SeparationVAE, noise: np.ndarray
+) -> None:
+    path, out = song(tmp_path, noise[:, :3000]), tmp_path / "out"
+    bass = separator.separate_file(path, out).outputs["bass"]
+    bass.write_bytes(bass.with_name("drums.wav").read_bytes())
+    assert not separator.separate_file(path, out).skipped
+    assert not separator.separate_file(path, out, subtype="FLOAT").skipped
+    other = Separator(tiny_model, "cpu", segment_s=1.0)
+    assert not other.separate_file(path, out).skipped
+    assert other.separate_file(path, out).skipped
+    with torch.no_grad():
+        next(tiny_model.parameters()).add_(1e-3)
+    assert not Separator(tiny_model, "cpu", segment_s=1.0).separate_file(path, out).skipped
+
+
+def test_stems_of_another_input_are_not_replaced(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, noise)
+    outputs = separator.separate_file(path, tmp_path / "out").outputs
+    before = outputs["vocals"].read_bytes()
+    song(tmp_path, noise[:, ::-1])
+    with pytest.raises(OutputError, match="stem of another input"):
+        separator.separate_file(path, tmp_path / "out")
+    assert outputs["vocals"].read_bytes() == before
+
+
+def test_a_cut_stem_is_made_again(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    path = song(tmp_path, noise)
+    outputs = separator.separate_file(path, tmp_path / "out", format="flac").outputs
+    whole = outputs["bass"].read_bytes()
+    outputs["bass"].write_bytes(whole[: len(whole) // 2])  # flac has its tags at the beginning
+    assert not separator.separate_file(path, tmp_path / "out", format="flac").skipped
+    assert outputs["bass"].read_bytes() == whole
+
+
+def test_what_an_input_lacked_is_not_forgotten_when_skipped(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, noise)
+    path.write_bytes(path.read_bytes()[:-4000])
+    loss = separator.separate_file(path, tmp_path / "out").loss
+    again = separator.separate_file(path, tmp_path / "out")
+    assert again.skipped
+    assert loss is not None
+    assert again.loss == loss
 
 
 def test_an_input_is_never_overwritten(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:

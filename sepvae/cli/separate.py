@@ -123,7 +123,7 @@ def separate(
         separator = Separator.from_pretrained(
             model, device, precision=precision, segment_s=SEGMENT_S if segment is None else segment
         )
-        separator.output_names(chosen, two_stems)
+        separator.select(chosen, two_stems)
         console.print(
             f"model {model} ({', '.join(separator.sources)}) on {separator.device}, {separator.precision}"
         )

@@ -1,0 +1,67 @@
+"""Which stems are wanted: sources, and the exact rest of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepvae.errors import ShapeError
+
+REST = "no_"
+"""Prefix of a stem that holds everything but one source."""
+
+
+class Selection:
+    """The stems to give out of all that a model separates.
+
+    Args:
+        sources: of the model.
+        residual_source: the one that takes up what the model does not reach.
+        stems: names of sources, or `no_<source>` for all but one; None for all sources.
+        two_stems: short for the stems `<source>` and `no_<source>`.
+
+    Raises:
+        ShapeError: an unknown name, or both arguments at once.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        residual_source: str,
+        stems: Sequence[str] | None = None,
+        two_stems: str | None = None,
+    ) -> None:
+        if stems is not None and two_stems is not None:
+            raise ShapeError("choose either stems or two_stems")
+        chosen = sources if stems is None else stems
+        if two_stems is not None:
+            chosen = [two_stems] if two_stems not in sources else [two_stems, REST + two_stems]
+        parts = {source: np.array([other == source for other in sources]) for source in sources}
+        parts |= {REST + source: ~part for source, part in parts.items()}
+        unknown = [name for name in chosen if name not in parts]
+        if unknown or not chosen:
+            found = ", ".join(map(repr, unknown)) or "none"
+            raise ShapeError(f"expected stems among {', '.join(sources)}, found {found}")
+        self._parts = {name: part for name, part in parts.items() if name in chosen}
+        self.whole = bool(np.all(np.sum(list(self._parts.values()), axis=0) == 1))
+        """Whether the stems add up to the input."""
+        rests = [name for name in self._parts if name not in sources]
+        self.absorber = (rests[0] if rests else residual_source) if self.whole else None
+        """The stem that takes up rounding errors; None where the stems do not add up to the input."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the stems in their order."""
+        return tuple(self._parts)
+
+    def pick(self, stems: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Reduce all stems to those chosen.
+
+        Shape: stems `[K, C, n]` -> `[len(names), C, n]`.
+        """
+        if all(part.sum() == 1 for part in self._parts.values()):
+            return stems[[part.argmax() for part in self._parts.values()]]
+        summed = [stems[part].sum(axis=0, dtype=np.float64) for part in self._parts.values()]
+        return np.stack(summed).astype(np.float32)
