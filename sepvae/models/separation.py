@@ -34,6 +34,8 @@ class SeparationConfig:
         trunk_channels: channels of the trunk's four levels, finest first.
         trunk_blocks: dual-axis blocks of these levels, in each direction.
         vae: shape of the source VAEs.
+        vae_names: name of each source's VAE; sources that name the same one share it, and no order among them is
+            right, so training takes the best. () gives every source its own.
     """
 
     sources: tuple[str, ...] = ("vocals", "drums", "bass", "other")
@@ -46,12 +48,27 @@ class SeparationConfig:
     trunk_channels: tuple[int, int, int, int] = (40, 80, 128, 192)
     trunk_blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
     vae: VAEConfig = field(default_factory=VAEConfig)
+    vae_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sources or len(set(self.sources)) != len(self.sources):
             raise ShapeError(f"a model needs sources with different names, found {self.sources}")
         if self.residual_source not in self.sources:
             raise ShapeError(f"residual_source must be one of {self.sources}, found {self.residual_source!r}")
+        if self.vae_names and len(self.vae_names) != len(self.sources):
+            raise ShapeError(f"{len(self.sources)} sources need as many vae_names, found {self.vae_names}")
+
+    def vae_name(self, source: str) -> str:
+        """Name of a source's VAE."""
+        return self.vae_names[self.sources.index(source)] if self.vae_names else source
+
+    @property
+    def alike(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of the sources by VAE, for the VAEs that several sources share."""
+        groups: dict[str, list[int]] = {}
+        for k, source in enumerate(self.sources):
+            groups.setdefault(self.vae_name(source), []).append(k)
+        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 class SeparationModel(nn.Module):
@@ -133,6 +150,12 @@ def power(X: Tensor) -> Tensor:
     return X.real.square() + X.imag.square()
 
 
+def _key(name: str) -> str:
+    """A name under which torch takes a module: without dots, and none that a ModuleDict has itself, such as `keys`."""
+    key = name.replace(".", "_")
+    return f"{key}_" if hasattr(nn.ModuleDict(), key) else key
+
+
 class SeparationVAE(SeparationModel):
     """Source VAEs and a mixture encoder that infers the latents of all of them.
 
@@ -141,7 +164,8 @@ class SeparationVAE(SeparationModel):
 
     def __init__(self, config: SeparationConfig) -> None:
         super().__init__(config)
-        self.vaes = nn.ModuleDict({source: SourceVAE(config.vae) for source in config.sources})
+        names = dict.fromkeys(map(config.vae_name, config.sources))
+        self.vaes = nn.ModuleDict({_key(name): SourceVAE(config.vae) for name in names})
         trunk = MixtureTrunk(config.vae.bands, config.vae.patch, config.trunk_channels, config.trunk_blocks)
         self.mixture = MixtureEncoder(
             trunk, config.trunk_channels, config.vae.patch, config.vae.latent_channels, len(config.sources)
@@ -153,8 +177,8 @@ class SeparationVAE(SeparationModel):
         return next(iter(self.vaes.values())).context_frames + pan_smoothing  # type: ignore[operator, return-value]
 
     def source_vae(self, source: str) -> SourceVAE:
-        """The VAE of one source."""
-        vae = self.vaes[source]
+        """The VAE of one source, which other sources may share."""
+        vae = self.vaes[_key(self.config.vae_name(source))]
         assert isinstance(vae, SourceVAE)
         return vae
 
