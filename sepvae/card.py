@@ -65,9 +65,13 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / CARD_FILE
     try:
-        if path.stat().st_size > MAX_CARD_BYTES:
+        if path.exists() and not path.is_file():  # a device or a pipe has no end
+            raise CheckpointError(f"{path}: not a regular file")
+        with path.open("rb") as file:
+            text = file.read(MAX_CARD_BYTES + 1)
+        if len(text) > MAX_CARD_BYTES:
             raise CheckpointError(f"{path}: larger than {MAX_CARD_BYTES} bytes, so no card of a model")
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(text.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if not Path(folder).is_dir():
             raise CheckpointError(f"{folder}: no such checkpoint folder") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -20,6 +21,18 @@ from sepvae.card import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, check_card, rea
 from sepvae.errors import CheckpointError, OutputError
 from sepvae.models.build import build, config_dict
 from sepvae.models.separation import SeparationModel
+from sepvae.resample import MAX_RATE, MIN_RATE
+
+MAX_WEIGHT_BYTES = 1 << 33
+# Sizes that the shapes of the weights do not bound, although memory and time grow with them.
+_RANGES = {
+    "sample_rate": (MIN_RATE, MAX_RATE),
+    "n_fft": (2, 1 << 16),
+    "hop_length": (1, 1 << 15),
+    "trunk_blocks": (0, 32),
+}
+_MAX_SOURCES, _MAX_OVERLAP = 32, 32
+_SOURCE = re.compile(r"\w[\w +-]{0,63}")  # a name of a file and of a module
 
 
 def save(
@@ -93,10 +106,36 @@ def load(
 def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel:
     """Build the model of a card on a device; on `meta` it has shapes only, whatever sizes the card claims."""
     try:
+        _check_sizes(config)
         with torch.device(device):
             return build(config)
-    except (CheckpointError, RuntimeError, OverflowError) as error:  # the latter two: sizes beyond any tensor
-        raise CheckpointError(f"{folder}: its card describes no model that can be built ({error})") from error
+    except (
+        Exception
+    ) as error:  # what a strange value leads to is not to be foreseen, and always the card's fault
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(
+            f"{folder}: its card describes no model that can be built ({reason})"
+        ) from error
+
+
+def _check_sizes(config: Mapping[str, Any]) -> None:
+    """Refuse what would cost much memory or time before or after the weights are seen not to fit."""
+    for name, (low, high) in _RANGES.items():
+        values = config.get(name, low)
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, int) and not low <= value <= high:
+                raise CheckpointError(f"{name} must lie between {low} and {high}, found {value}")
+    n_fft, hop_length = config.get("n_fft", 2), config.get("hop_length", 1)
+    if isinstance(n_fft, int) and isinstance(hop_length, int) and n_fft > _MAX_OVERLAP * hop_length:
+        raise CheckpointError(
+            f"more than {_MAX_OVERLAP} frames overlap: n_fft {n_fft}, hop_length {hop_length}"
+        )
+    sources = config.get("sources", [])
+    if isinstance(sources, list) and len(sources) > _MAX_SOURCES:
+        raise CheckpointError(f"expected at most {_MAX_SOURCES} sources, found {len(sources)}")
+    for source in sources if isinstance(sources, list) else []:
+        if isinstance(source, str) and not _SOURCE.fullmatch(source):
+            raise CheckpointError(f"{source!r:.80} cannot be the name of a source")
 
 
 def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -105,7 +144,10 @@ def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:
         size = path.stat().st_size
         if size != declared["bytes"]:
             raise CheckpointError(f"{path}: expected {declared['bytes']} bytes, found {size}")
-        data = path.read_bytes()
+        if not path.is_file() or size > MAX_WEIGHT_BYTES:
+            raise CheckpointError(f"{path}: not a regular file of at most {MAX_WEIGHT_BYTES} bytes")
+        with path.open("rb") as file:
+            data = file.read(size)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(data).hexdigest() != declared["sha256"]:
@@ -113,7 +155,8 @@ def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: no safetensors file ({error})") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(f"{path}: no safetensors file ({reason})") from error
 
 
 def _check_fit(model: SeparationModel, state: Mapping[str, Tensor], folder: Path) -> None:

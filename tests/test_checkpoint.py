@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,57 @@ def test_a_card_of_a_huge_model_costs_no_memory(folder: Path) -> None:
         folder, lambda card: card["model"].update(trunk_channels=[1 << 40] * 4)
     )  # more than a tensor can be
     assert "describes no model" in one_line_error(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {
+            "n_fft": 1 << 31,
+            "band_width": 1 << 27,
+        },  # leaves the number of bands, and so all weights, as they were
+        {"n_fft": 1 << 16, "hop_length": 1},
+        {"hop_length": 1},
+        {"sample_rate": 1 << 40},
+        {"sample_rate": 0},
+        {"trunk_blocks": [1 << 20] * 4},
+        {"trunk_blocks": [-1, 1, 1, 1]},
+        {"sources": [f"s{number}" for number in range(50_000)], "residual_source": "s0"},
+        {"sources": ["../../evil", "drums"], "residual_source": "drums"},
+        {"sources": ["a\nb", "drums"], "residual_source": "drums"},
+        {"sources": ["a.b", "drums"], "residual_source": "drums"},
+        {"trunk_channels": [-4, 6, 6, 8]},
+        {"trunk_channels": [0, 0, 0, 0]},
+        {"vae": {"patch": 0}},
+        {"vae": {"bands": -32}},
+        {"vae": {"latent_channels": [1 << 70, 1, 1]}},
+        {"vae": [[[]]]},
+    ],
+    ids=str,
+)
+def test_a_card_cannot_make_loading_or_separating_endless(folder: Path, change: dict[str, Any]) -> None:
+    def edit(card: dict[str, Any]) -> None:
+        if isinstance(change.get("vae"), dict):
+            card["model"]["vae"].update(change["vae"])
+        else:
+            card["model"].update(change)
+
+    edit_card(folder, edit)
+    start = time.process_time()
+    message = one_line_error(folder)
+    assert len(message) < 600
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("name", [CARD_FILE, WEIGHTS_FILE])
+def test_devices_and_pipes_are_not_read(folder: Path, name: str) -> None:
+    """A device tells the size 0 and never ends; a pipe waits for ever."""
+    facts = {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    edit_card(folder, lambda card: card["weights"].update(facts))
+    for make in (lambda path: path.symlink_to("/dev/zero"), os.mkfifo):
+        (folder / name).unlink()
+        make(folder / name)
+        assert "not a regular file" in one_line_error(folder)
 
 
 def test_the_tensors_must_be_those_of_the_model(folder: Path) -> None:
