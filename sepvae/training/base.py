@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from sepvae.data.mixing import TONE_POINTS, Mixture
 from sepvae.models.losses import output_error_db
+from sepvae.models.permutation import best_order, take
 from sepvae.models.separation import SeparationModel, power
 from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
@@ -77,6 +79,35 @@ class SpectrogramModule(lightning.LightningModule):
         P_mix = targets.P_mix[:, : targets.channels]
         return output_error_db(M, P_mix, targets.P, targets.cross, self.model.bands.sizes).mean()
 
+    def in_best_order(self, targets: Targets, log_variance: Tensor) -> Targets:
+        """The targets with the sources that share a VAE in the order that is nearest to what is estimated."""
+        alike = self.model.config.alike
+        if not alike:
+            return targets
+        M = wiener.masks(log_variance)[:, :, : targets.channels]
+        P_mix, sizes = targets.P_mix[:, : targets.channels], self.model.bands.sizes
+
+        def error(order: Tensor) -> Tensor:
+            return output_error_db(M, P_mix, take(targets.P, order), take(targets.cross, order), sizes)
+
+        given = torch.arange(M.shape[1], device=M.device).expand(len(M), -1)
+        order = best_order(error, given, alike)  # B, K
+        return dataclasses.replace(targets, P=take(targets.P, order), cross=take(targets.cross, order))
+
+    def in_order_of(self, sources: Tensor, estimates: Tensor) -> Tensor:
+        """Estimates of sources that share a VAE, each in the place of the source that it is nearest to.
+
+        Shape: sources `[K, 2, L]`, estimates `[K, 2, L']`, L' <= L -> `[K, 2, L']`.
+        """
+
+        def error(references: Tensor) -> Tensor:
+            return (estimates - references).square().sum((2, 3))
+
+        if not self.model.config.alike:
+            return estimates
+        order = best_order(error, sources[None, ..., : estimates.shape[-1]], self.model.config.alike)
+        return estimates[order[0].argsort()]
+
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.optim.lr, betas=(0.9, 0.99), weight_decay=self.optim.weight_decay
@@ -93,7 +124,7 @@ class SpectrogramModule(lightning.LightningModule):
         Shape: sources `[K, 2, L]` -> estimates `[K, 2, L']`, L' <= L.
         """
         number, name, sources, active = batch
-        estimates = self.estimates(sources).float()
+        estimates = self.in_order_of(sources, self.estimates(sources).float())
         length = estimates.shape[-1]
         heard = estimates.mean(1).cpu().numpy()
         mono, mix = (

@@ -117,6 +117,7 @@ class SeparationModule(SpectrogramModule):
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         posteriors = self.model.posteriors(targets.P_mix, targets.P_side)
         log_variance = self.model.decode([posterior.sample(noise) for posterior in posteriors])
+        targets = self.in_best_order(targets, log_variance)
         of_sources = complex_gaussian_nll(targets.P, log_variance[:, :, :channels], sizes, linearise=True)
         of_mixture = complex_gaussian_nll(
             targets.P_mix, torch.logsumexp(log_variance, 1), sizes, linearise=True
@@ -168,6 +169,7 @@ class MaskModule(SpectrogramModule):
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets = self.targets(batch)
         log_variance = self.model.band_log_variances(targets.P_mix, targets.P_side)
+        targets = self.in_best_order(targets, log_variance)
         error = self.output_error(targets, log_variance)
         self.log_terms({"output_db": error})
         return self.losses.output_db * error

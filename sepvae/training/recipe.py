@@ -59,6 +59,8 @@ def one_source(config: DictConfig) -> DictConfig:
         raise RecipeError(f"source={source} goes with stage=vae, this is stage={config.stage}")
     if source not in config.model.sources:
         raise RecipeError(f"source={source}: the recipe's sources are {', '.join(config.model.sources)}")
+    if config.model.get("vae_names"):
+        config.model.vae_names = [config.model.vae_names[list(config.model.sources).index(source)]]
     config.model.sources, config.model.residual_source = [source], source
     config.run_dir = f"{config.run_dir}-{source}"
     return config
