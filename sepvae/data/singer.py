@@ -17,6 +17,7 @@ LEAD_S, TAIL_S = 0.2, 0.2
 FFT = 1024
 HELD_S = 0.4
 EDGE_HZ = 6600.0  # speech is trusted up to here, what is above is made up
+MOST_AIR_DB = -24.0  # a vowel's power above the edge, relative to that below
 SILENT_LOG = -27.0
 DB = np.log(10) / 10  # one dB in units of the logarithm of a power
 
@@ -206,7 +207,12 @@ def _spectra(frames: _Frames, utterance: Utterance, singer: Singer) -> tuple[np.
 
     out = np.empty((known.size, hz.size), np.float64)
     out[:, inner] = logs[:, left] * (1 - right_part) + logs[:, left + 1] * right_part
-    out[:, ~inner] = _air(logs, hz[~inner] / edge, singer, frames.voiced)
+    air = _air(logs, hz[~inner] / edge, singer, frames.voiced)
+    vowel_air = np.log(np.exp(air).sum(axis=1) / np.exp(out[:, inner]).sum(axis=1))
+    excess = np.where(
+        frames.voiced, np.maximum(vowel_air - MOST_AIR_DB * DB, 0), 0
+    )  # noisy speech must not hiss on
+    out[:, ~inner] = air - excess[:, None]
     bright = singer.tilt_db * DB * np.clip(np.log2(np.maximum(hz, 1) / 300) / 4, 0, 1)
     out += bright + (frames.gain_db * DB)[:, None]
     loudness = np.log(np.exp(out).sum(axis=1))

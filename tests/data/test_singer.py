@@ -117,6 +117,17 @@ def test_the_band_above_that_of_speech_is_not_empty(text: Text) -> None:
     assert bands[2] > 1e-6 * bands[0]
 
 
+def test_a_noisy_vowel_does_not_hiss(utterance: Utterance) -> None:
+    hissing = utterance.envelope.copy()
+    hissing[:, 300:] = hissing[:, 30:60].mean()
+    noisy = Text(replace(utterance, envelope=hissing), utterance.syllables)
+    start, audio = sing(NOTES, noisy, Singer(air_db=9.0), rng_of(2))
+    held = audio[round((2.0 - start) * SAMPLE_RATE) : round((2.6 - start) * SAMPLE_RATE)]
+    power = np.abs(np.fft.rfft(held)) ** 2
+    frequency = np.fft.rfftfreq(held.size, 1 / SAMPLE_RATE)
+    assert 1e-5 < power[frequency > 7500].sum() / power[frequency < 6000].sum() < 0.03
+
+
 def test_a_shorter_throat_has_higher_formants(text: Text) -> None:
     def formant(factor: float) -> float:
         _, audio = sing(NOTES, text, Singer(formant=factor, tuned=True), rng_of(2))
