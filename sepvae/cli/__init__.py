@@ -10,6 +10,7 @@ import click
 
 from sepvae.cli.data import data
 from sepvae.cli.evaluate import evaluate
+from sepvae.cli.generate import COMMANDS as GENERATION
 from sepvae.cli.separate import separate
 from sepvae.cli.train import train
 from sepvae.errors import SepvaeError
@@ -60,6 +61,8 @@ cli.add_command(separate)
 cli.add_command(evaluate)
 cli.add_command(data)
 cli.add_command(train)
+for command in GENERATION:
+    cli.add_command(command)
 
 
 @cli.group(invoke_without_command=True)

@@ -1,0 +1,222 @@
+"""`sepvae sample`, `encode`, `decode`, `interpolate` and `denoise`: the source autoencoders on their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sepvae.errors import OutputError, ShapeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from sepvae.models.separation import SeparationVAE
+
+_PATH = click.Path(path_type=Path)
+
+
+def _model_option(command: Any) -> Any:
+    return click.option(
+        "-m", "--model", default="music", show_default=True, help="Name of a model, or a checkpoint folder."
+    )(command)
+
+
+def _out_option(command: Any) -> Any:
+    return click.option("-o", "--out", required=True, type=_PATH, help="File to write.")(command)
+
+
+def _seed_option(command: Any) -> Any:
+    return click.option("--seed", default=0, show_default=True, help="Of the draws and the first phases.")(
+        command
+    )
+
+
+def _source_option(command: Any) -> Any:
+    return click.option(
+        "--source", metavar="SOURCE", help="Whose autoencoder; by default the one that the file is named by."
+    )(command)
+
+
+@click.command()
+@click.argument("source")
+@_out_option
+@_model_option
+@click.option("-n", "--number", default=1, show_default=True, type=click.IntRange(1, 999))
+@click.option("--seconds", default=6.0, show_default=True, type=click.FloatRange(0, 600, min_open=True))
+@click.option(
+    "--temperature",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 10),
+    help="Spread of the prior: below 1 closer to the middle, above 1 farther out.",
+)
+@_seed_option
+def sample(
+    source: str, out: Path, model: str, number: int, seconds: float, temperature: float, seed: int
+) -> None:
+    """Draw new stems of SOURCE from the prior of its autoencoder (phases by Griffin-Lim)."""
+    from sepvae import generation
+    from sepvae.sounds import write_sound
+
+    vaes, _ = _load(model)
+    generation.check_source(vaes, source)
+    for index, path in enumerate(_numbered(out, number)):
+        drawn = generation.sample(
+            vaes, source, seconds, generator=_generator(seed + index), temperature=temperature
+        )
+        write_sound(path, drawn.numpy(), vaes.config.sample_rate)
+        click.echo(os.fsencode(path))
+
+
+@click.command()
+@click.argument("stem", type=_PATH)
+@_out_option
+@_model_option
+@_source_option
+@click.option(
+    "--step",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 100, min_open=True),
+    help="Step of the rounding, in standard deviations of the posterior.",
+)
+@click.option(
+    "--drop", default=0, show_default=True, type=click.IntRange(0, 2), help="Finest levels left out."
+)
+def encode(stem: Path, out: Path, model: str, source: str | None, step: float, drop: int) -> None:
+    """Write the latents of STEM to a small file."""
+    from sepvae import codec, generation
+
+    vaes, weights = _load(model)
+    name = _source_of(stem, source, vaes)
+    audio, rate, x = _read(stem, vaes)
+    means, spreads = generation.encode(vaes, name, x)
+    levels, steps = codec.quantise(means, spreads, step=step, drop=drop)
+    frames = means[0].shape[-1] * generation.LATENT_FRAMES[0]
+    coded = codec.CodedStem(name, weights, rate, audio.shape[0], audio.shape[1], frames, levels, steps)
+    size = codec.write(out, coded)
+    click.echo(f"{8 * size / 1000 / (audio.shape[1] / rate):.1f} kbit/s", err=True)
+    click.echo(os.fsencode(out))
+
+
+@click.command()
+@click.argument("latents", type=_PATH)
+@_out_option
+@_model_option
+@_seed_option
+def decode(latents: Path, out: Path, model: str, seed: int) -> None:
+    """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
+    from sepvae import codec, generation
+    from sepvae.errors import CheckpointError
+    from sepvae.sounds import resample, write_sound
+
+    vaes, weights = _load(model)
+    coded = codec.read(latents, vaes.config.vae)
+    if coded.weights != weights:
+        raise CheckpointError(f"{latents}: coded with other weights than those of {model}")
+    log_variance = generation.decode(vaes, coded.source, coded.latents)
+    rate = vaes.config.sample_rate
+    length = max(1, round(coded.samples * rate / coded.sample_rate))
+    if vaes.stft.frames(length) > coded.frames:
+        raise OutputError(f"{latents}: holds fewer frames than its length needs")
+    sound = generation.synthesise(vaes, log_variance, length, generator=_generator(seed)).numpy()
+    write_sound(out, resample(sound[: coded.channels], rate, coded.sample_rate), coded.sample_rate)
+    click.echo(os.fsencode(out))
+
+
+@click.command()
+@click.argument("first", type=_PATH)
+@click.argument("second", type=_PATH)
+@_out_option
+@_model_option
+@_source_option
+@click.option(
+    "-n", "--number", default=3, show_default=True, type=click.IntRange(1, 99), help="Steps between."
+)
+@_seed_option
+def interpolate(
+    first: Path, second: Path, out: Path, model: str, source: str | None, number: int, seed: int
+) -> None:
+    """Decode what lies between the latents of two stems of one source, as long as the shorter one."""
+    from sepvae import generation
+    from sepvae.sounds import write_sound
+
+    vaes, _ = _load(model)
+    name = _source_of(first, source, vaes)
+    a, b = (_read(path, vaes)[2] for path in (first, second))
+    length = min(a.shape[1], b.shape[1])
+    ends = [generation.encode(vaes, name, x[:, :length])[0] for x in (a, b)]
+    for index, path in enumerate(_numbered(out, number)):
+        between = generation.interpolate(*ends, (index + 1) / (number + 1))
+        sound = generation.synthesise(
+            vaes, generation.decode(vaes, name, between), length, generator=_generator(seed)
+        )
+        write_sound(path, sound.numpy(), vaes.config.sample_rate)
+        click.echo(os.fsencode(path))
+
+
+@click.command()
+@click.argument("stem", type=_PATH)
+@_out_option
+@_model_option
+@_source_option
+def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
+    """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
+    from sepvae import generation
+    from sepvae.sounds import resample, write_sound
+
+    vaes, _ = _load(model)
+    name = _source_of(stem, source, vaes)
+    audio, rate, x = _read(stem, vaes)
+    clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
+    write_sound(out, resample(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
+    click.echo(os.fsencode(out))
+
+
+def _load(model: str) -> tuple[SeparationVAE, str]:
+    """A model's autoencoders on the CPU, and the hash of its weights."""
+    from sepvae import checkpoint, generation, pretrained
+
+    found, card = checkpoint.load(pretrained.find(model))
+    return generation.with_vaes(found.eval().requires_grad_(False)), card["weights"]["sha256"]
+
+
+def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, int, Tensor]:
+    """A file as it is, its rate, and the same at the model's rate with two channels."""
+    import torch
+
+    from sepvae.sounds import read_sound, resample
+
+    audio, rate = read_sound(path)
+    at_rate = torch.from_numpy(resample(audio, rate, model.config.sample_rate))
+    if at_rate.shape[1] == 0:
+        raise ShapeError(f"{path}: too short for a model of {model.config.sample_rate} Hz")
+    return audio, rate, at_rate.expand(2, -1)
+
+
+def _source_of(stem: Path, source: str | None, model: SeparationVAE) -> str:
+    name = stem.stem if source is None else source
+    if name not in model.config.sources:
+        known = ", ".join(model.config.sources)
+        raise ShapeError(f"{name!r} is no source of the model: choose --source among {known}")
+    return name
+
+
+def _numbered(out: Path, number: int) -> list[Path]:
+    """One name, or as many with a number before the ending."""
+    if number == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}-{index + 1:03d}{out.suffix}") for index in range(number)]
+
+
+def _generator(seed: int) -> Any:
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+COMMANDS = (sample, encode, decode, interpolate, denoise)

@@ -1,0 +1,232 @@
+"""The autoencoders on their own: chunks give what the whole gives, seeds repeat, files come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner, Result
+
+from sepvae import checkpoint, codec, generation
+from sepvae.cli import cli
+from sepvae.errors import AudioFileError, CheckpointError, ShapeError
+from sepvae.models.separation import MaskNet, SeparationVAE, power
+
+RATE = 44100
+SOURCE = "drums"
+
+
+@pytest.fixture
+def model(tiny_model: SeparationVAE, generator: torch.Generator) -> SeparationVAE:
+    """The tiny model, whose weights that start at zero have been stirred so that context counts."""
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            if not parameter.any():
+                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return tiny_model.requires_grad_(False)
+
+
+@pytest.fixture
+def stem(noise: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(noise)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_chunks_code_what_the_whole_codes(
+    model: SeparationVAE, stem: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = generation.encode(model, SOURCE, stem)
+    decoded = generation.decode(model, SOURCE, whole[0])
+    monkeypatch.setattr(generation, "CHUNK_FRAMES", 64)
+    for a, b in zip(whole, generation.encode(model, SOURCE, stem), strict=True):
+        for x, y in zip(a, b, strict=True):
+            torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(generation.decode(model, SOURCE, whole[0]), decoded, atol=1e-4, rtol=1e-4)
+
+
+def test_coding_is_that_of_the_autoencoder(model: SeparationVAE, stem: torch.Tensor) -> None:
+    P = model.bands.merge(power(model.stft(stem)))[None]
+    P = torch.nn.functional.pad(P, (0, -P.shape[-1] % 8))
+    posterior = model.source_vae(SOURCE).encode(P)
+    means, spreads = generation.encode(model, SOURCE, stem)
+    for level, mean, spread in zip(posterior.levels, means, spreads, strict=True):
+        torch.testing.assert_close(mean, level.mean)
+        torch.testing.assert_close(spread, level.log_sd.exp())
+    shapes = generation.latent_shapes(model.config.vae, P.shape[-1])
+    assert [tuple(mean.shape[1:]) for mean in means] == shapes
+
+
+def test_a_level_that_is_left_out_takes_its_priors_mean(model: SeparationVAE, stem: torch.Tensor) -> None:
+    vae = model.source_vae(SOURCE)
+    means, _ = generation.encode(model, SOURCE, stem)
+    expected = list(means)
+    expected[2] = vae.decode_with_priors(means)[1][2].mean
+    found = generation.decode(model, SOURCE, [*means[:2], None, means[3]])
+    torch.testing.assert_close(found, vae.decode(expected)[0])
+
+
+def test_drawn_stems_repeat_with_their_seed_and_lie_apart(model: SeparationVAE) -> None:
+    one, same, other = (
+        generation.sample(model, SOURCE, 0.1, generator=seeded(s), iterations=2) for s in (3, 3, 4)
+    )
+    assert one.shape == (2, 4410)
+    assert torch.equal(one, same)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_temperature_zero_has_one_magnitude(model: SeparationVAE) -> None:
+    vae = model.source_vae(SOURCE)
+    frozen = [vae.sample(16, generator=seeded(s), temperature=0.0) for s in (0, 1)]
+    assert torch.equal(*frozen)
+
+
+def test_what_lies_between_two_stems(model: SeparationVAE, stem: torch.Tensor) -> None:
+    a = generation.encode(model, SOURCE, stem)[0]
+    b = generation.encode(model, SOURCE, stem[:, :8000].flip(-1))[0]
+    for x, y, z in zip(b, generation.interpolate(a, b, 1.0), generation.interpolate(a, b, 0.5), strict=True):
+        torch.testing.assert_close(x, y)
+        assert x.shape == z.shape
+        assert not torch.allclose(x, z, atol=1e-3)
+
+
+def test_denoising_keeps_the_phases_of_the_input(model: SeparationVAE, stem: torch.Tensor) -> None:
+    log_variance = generation.decode(model, SOURCE, generation.encode(model, SOURCE, stem)[0])
+    S = model.stft(stem)
+    wanted = model.bands.expand(torch.exp(0.5 * log_variance[..., : S.shape[-1]])) * S / S.abs()
+    expected = model.stft.inverse(wanted, stem.shape[-1])
+    torch.testing.assert_close(generation.denoise(model, SOURCE, stem), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_elbo_is_taken_under_every_source(model: SeparationVAE, stem: torch.Tensor) -> None:
+    found = generation.elbo(model, stem, seeded())
+    assert list(found) == list(model.config.sources)
+    assert len(set(found.values())) == 4
+
+
+def test_what_a_model_lacks_is_said(model: SeparationVAE, stem: torch.Tensor) -> None:
+    with pytest.raises(ShapeError, match="expected a source among vocals, drums, bass, other, found 'piano'"):
+        generation.encode(model, "piano", stem)
+    with pytest.raises(CheckpointError, match="has masks and no autoencoders"):
+        generation.with_vaes(MaskNet(model.config))
+    with pytest.raises(ShapeError, match="length > 0"):
+        generation.sample(model, SOURCE, 0.0, generator=seeded())
+
+
+def coded(model: SeparationVAE, stem: torch.Tensor, **options: float) -> codec.CodedStem:
+    means, spreads = generation.encode(model, SOURCE, stem)
+    frames = means[0].shape[-1] * 8
+    return codec.CodedStem(
+        SOURCE, "ab" * 32, RATE, 2, stem.shape[-1], frames, *codec.quantise(means, spreads, **options)
+    )
+
+
+@pytest.mark.parametrize("drop", [0, 1, 2])
+def test_a_file_holds_the_latents_to_half_a_step(
+    model: SeparationVAE, stem: torch.Tensor, tmp_path: Path, drop: int
+) -> None:
+    before = coded(model, stem, step=0.1, drop=drop)
+    size = codec.write(tmp_path / "x.latents", before)
+    assert (tmp_path / "x.latents").stat().st_size == size
+    after = codec.read(tmp_path / "x.latents", model.config.vae)
+    assert (after.source, after.weights, after.samples) == (SOURCE, "ab" * 32, stem.shape[-1])
+    means, spreads = generation.encode(model, SOURCE, stem)
+    kept = [True] * (3 - drop) + [False] * drop + [True]
+    assert [z is not None for z in after.latents] == kept
+    for mean, spread, z in zip(means, spreads, after.latents, strict=True):
+        if z is not None:
+            step = 0.1 * spread.square().mean((2, 3), keepdim=True).sqrt().clamp(min=1e-4)
+            assert ((mean - z).abs() <= 0.5001 * step).all()
+
+
+def test_coarser_steps_and_fewer_levels_make_smaller_files(
+    model: SeparationVAE, stem: torch.Tensor, tmp_path: Path
+) -> None:
+    sizes = [
+        codec.write(tmp_path / "x", coded(model, stem, step=step, drop=drop))
+        for step, drop in ((0.05, 0), (0.5, 0), (0.5, 1), (0.5, 2))
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0] / 2
+
+
+def test_damaged_files_are_refused_in_one_line(
+    model: SeparationVAE, stem: torch.Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.latents"
+    codec.write(path, coded(model, stem))
+    data = path.read_bytes()
+    header = len(codec.MAGIC)
+    cuts = [b"", data[:5], data[:header], data[: header + 3], data[: header + 50], data[:-100]]
+    flips = [bytes([*data[:i], data[i] ^ 255, *data[i + 1 :]]) for i in range(0, header + 60, 7)]
+    for wrong in (*cuts, *flips):
+        path.write_bytes(wrong)
+        with pytest.raises(AudioFileError) as caught:
+            codec.read(path, model.config.vae)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(AudioFileError, match="cannot be read"):
+        codec.read(tmp_path / "nowhere", model.config.vae)
+    with pytest.raises(ShapeError, match="fewer than 3 levels"):
+        coded(model, stem, drop=3)
+
+
+@pytest.fixture
+def folder(model: SeparationVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    checkpoint.save(tmp_path / "tiny", model, {"name": "tiny", "licence": "CC0-1.0"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generation, "GRIFFIN_LIM_ITERATIONS", 2)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments, "-m", "tiny"], catch_exceptions=False)
+
+
+def test_the_commands_write_what_they_say(folder: Path, noise: np.ndarray) -> None:
+    soundfile.write("drums.wav", noise[:1, ::2].T, 22050)  # mono, at another rate than the model's
+    soundfile.write("other.flac", noise.T, RATE)
+    result = run("sample", "bass", "-o", "new.wav", "-n", "2", "--seconds", "0.1")
+    assert result.stdout.split() == ["new-001.wav", "new-002.wav"]
+    assert soundfile.info("new-001.wav").frames == 4410
+    assert run("sample", "bass", "-o", "again.wav", "--seconds", "0.1", "--seed", "1").exit_code == 0
+    assert Path("again.wav").read_bytes() == Path("new-002.wav").read_bytes()
+    result = run("encode", "drums.wav", "-o", "x.latents", "--step", "0.5")
+    assert result.stdout.split() == ["x.latents"]
+    assert "kbit/s" in result.stderr
+    for arguments in (
+        ("decode", "x.latents", "-o", "out.wav"),
+        ("denoise", "drums.wav", "-o", "out.wav"),
+    ):
+        assert run(*arguments).exit_code == 0
+        info = soundfile.info("out.wav")
+        assert (info.frames, info.samplerate, info.channels) == (noise[0, ::2].size, 22050, 1)
+    result = run("interpolate", "drums.wav", "other.flac", "-o", "mid.ogg", "-n", "1")
+    assert result.exit_code == 0
+    assert soundfile.info("mid.ogg").channels == 2
+
+
+def test_mistakes_get_one_line(folder: Path, model: SeparationVAE, noise: np.ndarray) -> None:
+    soundfile.write("solo.wav", noise.T, RATE)
+    run("encode", "solo.wav", "-o", "x.latents", "--source", "bass")
+    with torch.no_grad():
+        model.source_vae("bass").scale.mean += 1
+    checkpoint.save("tiny", model, {"name": "tiny", "licence": "CC0-1.0"})
+    for arguments, message in (
+        (("sample", "piano", "-o", "x.wav"), "expected a source among"),
+        (("sample", "bass", "-o", "x.txt"), "ends in .wav"),
+        (("encode", "solo.wav", "-o", "y.latents"), "choose --source"),
+        (("encode", "none.wav", "--source", "bass", "-o", "y.latents"), "none.wav"),
+        (("decode", "solo.wav", "-o", "y.wav"), "no latents"),
+        (("decode", "x.latents", "-o", "y.wav"), "other weights"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert not Path("y.latents").exists()
+    assert not Path("y.wav").exists()
