@@ -24,6 +24,7 @@ _TRAIN_EXTRA = {
     "museval",
     "omegaconf",
     "pyloudnorm",
+    "python_stretch",
     "scipy",
     "tensorboard",
     "torchaudio",

@@ -7,11 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from sepvae.data.augment import (
+    OFF,
+    TONE_POINTS,
+    ChannelSwap,
+    Effects,
+    Gain,
+    Level,
+    Part,
+    Polarity,
+    Sometimes,
+    apply,
+    change_speed,
+    frames_for,
+    stretch,
+)
 from sepvae.data.corpora import Manifest, Track, read_audio, scan
 from sepvae.errors import DataError
 
@@ -36,6 +50,9 @@ class MixingConfig:
         tone_db: spread of the random tone control of each source.
         mono: chance that a batch is mono.
         groups: weight of the tracks whose name starts with a key; the key "" stands for all others.
+        sounding: number of sources that sound in every mixture, drawn anew each time, instead of `silent`.
+        effects: pitch, tempo, EQ, reverberation, codec and loudness, each with its chance; a mapping of their
+            settings will do.
     """
 
     length: int = 253 * 1024
@@ -50,6 +67,12 @@ class MixingConfig:
     tone_db: float = 3.0
     mono: float = 0.5
     groups: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
+    sounding: int | None = None
+    effects: Effects = OFF
+
+    def __post_init__(self) -> None:
+        if isinstance(self.effects, Mapping):
+            object.__setattr__(self, "effects", Effects.from_plain(self.effects))
 
 
 @dataclass
@@ -92,8 +115,24 @@ WHOLE = Share()
 """All rows of every batch."""
 
 
-TONE_POINTS = (0.0, 60.0, 150.0, 400.0, 1000.0, 2500.0, 6000.0, 15000.0, 24000.0)
-"""Frequencies in hertz between which the random tone control is interpolated."""
+@dataclass(frozen=True)
+class Turn:
+    """How an excerpt is played.
+
+    Args:
+        speed: factor on pitch and tempo together, > 0.
+        tempo: factor on the tempo alone, > 0.
+        semitones: of the pitch alone.
+    """
+
+    speed: float = 1.0
+    tempo: float = 1.0
+    semitones: float = 0.0
+
+    @property
+    def stretches(self) -> bool:
+        """Whether the tempo or the pitch changes on its own."""
+        return self.tempo != 1.0 or self.semitones != 0.0
 
 
 class ExcerptStream(IterableDataset[Mixture]):
@@ -128,6 +167,9 @@ class ExcerptStream(IterableDataset[Mixture]):
         super().__init__()
         self.sources, self.sample_rate, self.config = tuple(sources), sample_rate, config
         self.seed, self.start, self.share = seed, start, share
+        self.alone: tuple[Part, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
+        self.in_song: tuple[Part, ...] = (Gain(config.gain_sd_db / 2), Polarity())
+        self.mixed: tuple[Part, ...] = (Level(config.level_db),)
         manifest = scan(root, sources)
         wrong = [t.name for t in manifest if t.sample_rate != sample_rate]
         if wrong:
@@ -171,7 +213,8 @@ class ExcerptStream(IterableDataset[Mixture]):
         tones = []
         for row in rows:
             rng = np.random.default_rng([self.seed, index, row])
-            sources = self._excerpt(rng)  # K, 2, L
+            effects = np.random.default_rng([self.seed, index, row, 1])
+            sources = self._excerpt(rng, effects)  # K, 2, L
             excerpts.append(sources.mean(1, keepdims=True) if mono else sources)
             decibels = rng.normal(0, self.config.tone_db, (len(self.sources), len(TONE_POINTS)))
             tones.append(10 ** (decibels / 20))
@@ -181,37 +224,44 @@ class ExcerptStream(IterableDataset[Mixture]):
             rows.start,
         )
 
-    def _excerpt(self, rng: np.random.Generator) -> np.ndarray:
-        """Sources of one mixture, [K, 2, L]."""
+    def _excerpt(self, rng: np.random.Generator, effects: np.random.Generator) -> np.ndarray:
+        """Sources of one mixture, [K, 2, L]; the effects have a generator of their own, so that the rest stays."""
         config = self.config
         out = np.zeros((len(self.sources), 2, config.length), np.float32)
         song = self._draw(rng, self.songs) if self.songs and rng.random() < config.aligned else None
-        speed = self._speed(rng)
+        turn = self._turn(rng, effects)
         place = rng.random()
-        silent = rng.random(len(self.sources)) < config.silent
-        if song is not None:
-            lacking = np.array([source not in song.files for source in self.sources])
-            silent |= lacking & (rng.random(len(self.sources)) < config.lacking)
-        if silent.all():
-            silent[rng.integers(len(self.sources))] = False
+        silent = self._silent(rng, song)
         for k, source in enumerate(self.sources):
             if silent[k]:
                 continue
             if song is not None and source in song.files:
-                audio = self._read(song, source, place, speed)
-                gain_db = rng.normal(0, config.gain_sd_db / 2)
+                audio, parts = self._read(song, source, place, turn), self.in_song
             else:
-                audio = self._active(rng, source, self._speed(rng))[:: rng.choice([-1, 1])]
-                gain_db = rng.normal(0, config.gain_sd_db)
-            out[k] = audio * np.float32(rng.choice([-1.0, 1.0]) * 10 ** (gain_db / 20))
+                audio, parts = self._active(rng, source, self._turn(rng, effects)), self.alone
+            audio = apply(config.effects.parts, audio, self.sample_rate, effects)
+            out[k] = apply(parts, audio, self.sample_rate, rng)
         if rng.random() < 0.5:
             out = out[:, ::-1]
-        return np.ascontiguousarray(out * np.float32(10 ** (rng.uniform(*config.level_db) / 20)))
+        return np.ascontiguousarray(apply(self.mixed, out, self.sample_rate, rng))
 
-    def _active(self, rng: np.random.Generator, source: str, speed: float) -> np.ndarray:
+    def _silent(self, rng: np.random.Generator, song: Track | None) -> np.ndarray:
+        """Which sources are silent, `[K]`; never all of them."""
+        config, count = self.config, len(self.sources)
+        silent = rng.random(count) < config.silent
+        if song is not None:
+            lacking = np.array([source not in song.files for source in self.sources])
+            silent |= lacking & (rng.random(count) < config.lacking)
+        if config.sounding is not None:
+            silent = ~np.isin(np.arange(count), rng.permutation(count)[: config.sounding])
+        if silent.all():
+            silent[rng.integers(count)] = False
+        return silent
+
+    def _active(self, rng: np.random.Generator, source: str, turn: Turn) -> np.ndarray:
         """An excerpt of any track with this source, if possible one in which it sounds."""
         for _ in range(ATTEMPTS):
-            audio = self._read(self._draw(rng, self.pools[source]), source, rng.random(), speed)
+            audio = self._read(self._draw(rng, self.pools[source]), source, rng.random(), turn)
             if np.sqrt(np.mean(audio**2)) > ACTIVE_RMS:
                 break
         return audio
@@ -220,18 +270,19 @@ class ExcerptStream(IterableDataset[Mixture]):
         members = pool[rng.choice(len(pool), p=[chance for chance, _ in pool])][1]
         return members[rng.integers(len(members))]
 
-    def _speed(self, rng: np.random.Generator) -> float:
-        change = rng.random() < self.config.speed_chance
-        factor = rng.uniform(*self.config.speed)
-        return float(factor) if change else 1.0
+    def _turn(self, rng: np.random.Generator, effects: np.random.Generator) -> Turn:
+        config = self.config
+        speed = Sometimes(config.speed_chance, config.speed).draw(rng)
+        if not config.effects.any:
+            return Turn(speed)
+        return Turn(speed, config.effects.tempo.draw(effects), config.effects.pitch.draw(effects))
 
-    def _read(self, track: Track, source: str, place: float, speed: float) -> np.ndarray:
-        """Excerpt [2, L] from `place` in [0, 1] of a track, `speed` times as fast."""
-        length = self.config.length
-        frames = int(np.ceil(length * speed)) + 1
+    def _read(self, track: Track, source: str, place: float, turn: Turn) -> np.ndarray:
+        """Excerpt [2, L] from `place` in [0, 1] of a track, its speed, tempo and pitch changed."""
+        length, rate = self.config.length, self.sample_rate
+        at_tempo = frames_for(length, turn.tempo) if turn.stretches else length
+        frames = frames_for(at_tempo, turn.speed)
         start = int(place * max(track.frames - frames, 0))
         audio, _ = read_audio(track.files[source], start=start, frames=frames)
-        if speed != 1.0:
-            audio = soxr.resample(audio.T, speed * self.sample_rate, self.sample_rate, quality="LQ").T
-            audio = np.pad(audio, ((0, 0), (0, max(0, length - audio.shape[1]))))
-        return audio[:, :length]
+        audio = change_speed(audio, turn.speed, rate, at_tempo)
+        return stretch(audio, rate, length, tempo=turn.tempo, semitones=turn.semitones)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sepvae.data.mixing import TONE_POINTS, Mixture
+from sepvae.data.augment import TONE_POINTS
+from sepvae.data.mixing import Mixture
 from sepvae.models.losses import output_error_db
 from sepvae.models.permutation import best_order, take
 from sepvae.models.separation import SeparationModel, power

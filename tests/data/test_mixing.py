@@ -100,3 +100,26 @@ def test_groups_choose_the_tracks(root: Path) -> None:
 def test_other_rates_are_refused(root: Path) -> None:
     with pytest.raises(DataError, match="16000 Hz"):
         ExcerptStream(root, SOURCES, 16000, MixingConfig())
+
+
+def test_effects_change_nothing_else(root: Path) -> None:
+    plain = stream(root, speed_chance=0.5)
+    flat = stream(root, speed_chance=0.5, effects={"eq": {"chance": 1.0, "sd_db": 0.0}})
+    for index in range(3):
+        torch.testing.assert_close(
+            flat.batch(index).sources, plain.batch(index).sources, atol=1e-6, rtol=1e-5
+        )
+
+
+def test_a_song_keeps_together_when_its_tempo_changes(root: Path) -> None:
+    settings = {"aligned": 1.0, "silent": 0.0, "mono": 1.0, "length": 8000}
+    changed = stream(root, **settings, effects={"tempo": {"chance": 1.0, "range": [1.2, 1.2]}}).batch(0)
+    spectrum = torch.fft.rfft(changed.sources[0, 1, 0] * torch.hann_window(8000)).abs()
+    assert spectrum.argmax().item() == pytest.approx(440, abs=2)  # not its pitch
+    assert not torch.equal(changed.sources, stream(root, **settings).batch(0).sources)
+
+
+def test_a_fixed_number_of_sources_sounds(root: Path) -> None:
+    for count in (1, 2):
+        sources = stream(root, sounding=count, silent=0.9).batch(3).sources
+        assert ((sources.abs().amax((2, 3)) > 0).sum(1) == count).all()

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from sepvae.data.mixing import TONE_POINTS, Mixture
+from sepvae.data.augment import TONE_POINTS
+from sepvae.data.mixing import Mixture
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training.modules import SeparationModule
 from sepvae.training.objectives import LossConfig, OptimConfig

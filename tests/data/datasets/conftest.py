@@ -136,8 +136,8 @@ def moisesdb(root: Path) -> None:
 
 def slakh2100(root: Path) -> None:
     """The README of slakh-utils and the page on Zenodo: `{train,validation,test}/TrackXXXXX/` with metadata.yaml,
-    mix.flac and stems/SXX.flac, mono, 44.1 kHz, 16 bit; the redux version adds a folder `omitted` of duplicates. Under "stems",
-    metadata.yaml gives each SXX its inst_class, is_drum, program_num and audio_rendered; some rare instruments were
+    mix.flac and stems/SXX.flac, mono, 44.1 kHz, 16 bit; the redux version adds a folder `omitted` of duplicates. Under
+    "stems", metadata.yaml gives each SXX its inst_class, is_drum, program_num and audio_rendered; some rare instruments were
     not rendered and have no file.
 
     Not checked: the full list of inst_class values (the names of General MIDI's families are assumed, "Drums" and
@@ -212,7 +212,8 @@ def voicebank(root: Path) -> None:
 def librimix(root: Path) -> None:
     """The scripts of JorisCos/LibriMix: `Libri{2,3}Mix/wav{8k,16k}/{min,max}/{train-360,train-100,dev,test}/` with the
     folders s1, s2 (s3), noise, mix_clean, mix_both and mix_single, a file of the same name
-    `<utterance>_<utterance>.wav` in each, mono; beside them `metadata/` with CSV files that repeat the paths. MiniLibriMix has `train` and `val`.
+    `<utterance>_<utterance>.wav` in each, mono; beside them `metadata/` with CSV files that repeat the
+    paths. MiniLibriMix has `train` and `val`.
 
     Not checked: MiniLibriMix's folders (two descriptions differ; both are tried).
     """
