@@ -22,6 +22,7 @@ OPTIONAL: dict[str, type] = {
     "training": dict,
     "data": list,
     "scores": list,
+    "quality": dict,
     "licence": str,
 }
 

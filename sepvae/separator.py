@@ -23,6 +23,7 @@ from sepvae.errors import OutputError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.outputs import TEMPLATE, StemFiles, output_paths
 from sepvae.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
+from sepvae.quality import Quality, choose
 from sepvae.resample import check_rate
 from sepvae.selection import Selection
 from sepvae.stdio import WavStream
@@ -98,6 +99,7 @@ class Separator:
         precision: auto, float32 or bfloat16, the type that the network computes in; auto takes bfloat16 where
             the device is fast in it. Variances and masks are float32 always.
         segment_s: length of the chunks that the model sees, in seconds, > 0.
+        quality: what is done beyond the plain Wiener filter; None for nothing.
         model_sha256: hash of the weights' file; by default one of the weights themselves.
 
     Raises:
@@ -111,11 +113,13 @@ class Separator:
         *,
         precision: str = "auto",
         segment_s: float = SEGMENT_S,
+        quality: Quality | None = None,
         model_sha256: str | None = None,
     ) -> None:
         self.device = _find_device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.segment_s = segment_s
+        self.quality = quality or Quality()
         self._autocast = _autocast_dtype(precision, self.device)
         self._model_sha256 = model_sha256
         self.stream(model.config.sample_rate, 1)  # shows now whether segment_s fits
@@ -128,15 +132,27 @@ class Separator:
         *,
         precision: str = "auto",
         segment_s: float = SEGMENT_S,
+        quality: str = "balanced",
+        refine: int | None = None,
     ) -> Self:
         """Load a bundled model by name, or any checkpoint by its folder.
 
+        Args:
+            name: bundled model or folder.
+            device, precision, segment_s: as in the constructor.
+            quality: fast, balanced or best; the model's card may say what they mean for it.
+            refine: steps of refinement instead of those of `quality`, 0 to 1000.
+
         Raises:
+            ShapeError: unknown quality, or refine out of its range.
             CheckpointError: there is none, or it is damaged.
         """
         model, card = checkpoint.load(pretrained.find(os.fspath(name)))
         sha256 = card["weights"]["sha256"]
-        return cls(model, device, precision=precision, segment_s=segment_s, model_sha256=sha256)
+        chosen = choose(quality, card, refine)
+        return cls(
+            model, device, precision=precision, segment_s=segment_s, quality=chosen, model_sha256=sha256
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -161,7 +177,12 @@ class Separator:
     def stream(self, sample_rate: int, channels: int) -> SeparationStream:
         """Return a stream that takes blocks of a signal and gives back stems as they get ready."""
         return SeparationStream(
-            self.model, sample_rate, channels, segment_s=self.segment_s, autocast=self._autocast
+            self.model,
+            sample_rate,
+            channels,
+            segment_s=self.segment_s,
+            autocast=self._autocast,
+            quality=self.quality,
         )
 
     def separate(
@@ -376,6 +397,7 @@ class Separator:
             "device": self.device.type,
             "precision": self.precision,
             "segment_s": self.segment_s,
+            "quality": self.quality.plain(),
         }
         return Origin(sha256_of(source), self.model_sha256, settings)
 

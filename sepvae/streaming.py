@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepvae.errors import SepvaeError, ShapeError
+from sepvae.estimation import MaskStream, context_frames
 from sepvae.models.separation import SeparationModel
+from sepvae.quality import Quality
 from sepvae.resample import Resampler
-from sepvae.signal import wiener
 from sepvae.signal.chunking import ChunkedFilter
 
 
@@ -34,6 +35,7 @@ class SeparationStream:
         channels: of the signal, > 0.
         segment_s: length of the chunks that the model sees, context apart, in seconds, > 0.
         autocast: data type that the network computes in; None for that of its weights.
+        quality: what is done beyond the plain Wiener filter.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class SeparationStream:
         *,
         segment_s: float,
         autocast: torch.dtype | None = None,
+        quality: Quality | None = None,
     ) -> None:
         if not segment_s > 0 or math.isinf(segment_s):
             raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
         config = model.config
-        self._model, self._channels, self._autocast = model, channels, autocast
+        quality = quality or Quality()
+        self._model, self._channels = model, channels
         self._sources = len(config.sources)
         self._residual = config.sources.index(config.residual_source)
         self._to_model = Resampler(sample_rate, config.sample_rate, channels)
@@ -56,10 +60,10 @@ class SeparationStream:
         self._filters = [
             ChunkedFilter(
                 model.stft,
-                self._estimate,
+                partial(self._estimate, MaskStream(model, quality, autocast)),
                 self._sources,
                 core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
-                context_frames=model.context_frames,
+                context_frames=context_frames(model, quality),
                 multiple=model.frame_multiple,
             )
             for _ in range(-(-channels // 2))
@@ -113,14 +117,11 @@ class SeparationStream:
             flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
         return flat.reshape(self._sources, self._channels, -1)
 
-    def _estimate(self, X: Tensor, core: slice) -> Iterator[Tensor]:
+    def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Tensor]:
         """STFTs of the core frames, one source after another: all at once would fill the memory."""
-        X = X[None]  # [1, 2, F, T]
-        with _autocast(X.device, self._autocast):
-            V = self._model.log_variances(X)
-        M = wiener.masks(V[..., core].float())  # [1, K, 2, N, t]
+        M = masks(X, core)  # [K, 2, N, t]
         for source in range(self._sources):
-            yield X[0, ..., core] * self._model.bands.expand(M[0, source])
+            yield X[..., core] * self._model.bands.expand(M[source])
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
         """Give the residual source what the stems do not add up to."""
@@ -153,7 +154,3 @@ class SeparationStream:
             parts.append(block)
             count -= block.shape[1]
         return np.concatenate(parts, axis=1) if parts else np.zeros((self._channels, 0), np.float32)
-
-
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
