@@ -10,6 +10,7 @@ from typing import Any
 
 from sepvae.card import CARD_FILE, read_card
 from sepvae.errors import CheckpointError
+from sepvae.remote import fetch, is_address
 from sepvae.resources import resource_dir
 
 _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
@@ -44,12 +45,16 @@ def find(name: str | Path) -> Path:
     """Folder of a model.
 
     Args:
-        name: name of a bundled model (lower case, such as `music`), or the path of a checkpoint folder. A
-            bundled name wins over a folder of the same name, which `./name` reaches.
+        name: name of a bundled model (lower case, such as `music`), the path of a checkpoint folder, or the http(s)
+            address of one (see `sepvae.remote`). A bundled name wins over a folder of the same name, which `./name`
+            reaches.
 
     Raises:
         CheckpointError: neither a bundled model nor a folder with a card.
+        DownloadError: nothing can be fetched from the address.
     """
+    if is_address(str(name)):
+        return fetch(str(name))
     root = resource_dir("pretrained")
     places = [root / name, Path(name)] if _NAME.fullmatch(str(name)) else [Path(name)]
     for folder in places:

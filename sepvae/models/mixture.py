@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sepvae.models.blocks import ChannelNorm, UNet
+from sepvae.models.blocks import ChannelNorm, UNet, receptive_frames, stack
 from sepvae.models.features import LevelScale, log_power, pan, width
 from sepvae.models.latents import Posterior, PosteriorHeads
 from sepvae.models.vae import LATENT_LEVELS, PAN_LEVEL
@@ -40,6 +40,37 @@ class MixtureTrunk(nn.Module):
         return self.unet(planes.contiguous(memory_format=torch.channels_last)), balance
 
 
+class AddedHeads(nn.Module):
+    """Posterior of a source that was added to a trained mixture encoder: blocks and heads of its own on the trunk.
+
+    The trunk has not been trained for this source, so a block stands between it and each of the heads.
+
+    Args:
+        bands: number of bands N.
+        channels, patch, latent_channels: as in `MixtureEncoder`.
+
+    Shape: pyramid (finest first), pan `[B, 1, N, T]` -> its `Posterior`.
+    """
+
+    levels = tuple(sorted({*LATENT_LEVELS, PAN_LEVEL}))
+    context_frames = max(receptive_frames([0] * level + [1]) for level in levels)
+
+    def __init__(
+        self, bands: int, channels: Sequence[int], patch: int, latent_channels: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(
+            {str(level): stack(channels[level], bands // patch >> level, 1) for level in self.levels}
+        )
+        self.heads = PosteriorHeads(channels, patch, latent_channels, LATENT_LEVELS, PAN_LEVEL, 1)
+
+    def forward(self, pyramid: Sequence[Tensor], balance: Tensor) -> Posterior:
+        own = list(pyramid)
+        for level in self.levels:
+            own[level] = self.blocks[str(level)](pyramid[level])
+        return self.heads(own, balance)[0]
+
+
 class MixtureEncoder(nn.Module):
     """q(z_1, ..., z_K | x): posteriors of all sources from the mixture.
 
@@ -48,7 +79,8 @@ class MixtureEncoder(nn.Module):
         channels: channels of its pyramid, finest first.
         patch: bands per cell of its finest level.
         latent_channels: latents per cell, coarsest level first.
-        sources: number of sources K.
+        sources: number of sources, less those that were added later.
+        added: heads of those, in the order of the sources; none of them shares a weight with another source.
 
     Shape: P `[B, 2, N, T]`, P_side `[B, N, T]` -> one `Posterior` per source.
     """
@@ -60,14 +92,16 @@ class MixtureEncoder(nn.Module):
         patch: int,
         latent_channels: Sequence[int],
         sources: int,
+        added: Sequence[AddedHeads] = (),
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = PosteriorHeads(channels, patch, latent_channels, LATENT_LEVELS, PAN_LEVEL, sources)
+        self.added = nn.ModuleList(added)
 
     def forward(self, P: Tensor, P_side: Tensor) -> list[Posterior]:
         pyramid, balance = self.trunk(P, P_side)
-        return self.heads(pyramid, balance)
+        return [*self.heads(pyramid, balance), *(heads(pyramid, balance) for heads in self.added)]
 
 
 class MaskHead(nn.Module):

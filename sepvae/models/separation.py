@@ -13,7 +13,7 @@ from sepvae.errors import ShapeError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.features import LevelScale
 from sepvae.models.latents import Latents, Posterior
-from sepvae.models.mixture import MaskHead, MixtureEncoder, MixtureTrunk
+from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk
 from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, SourceVAE, VAEConfig
 from sepvae.signal import wiener
 from sepvae.signal.bands import Bands
@@ -36,6 +36,7 @@ class SeparationConfig:
         vae: shape of the source VAEs.
         vae_names: name of each source's VAE; sources that name the same one share it, and no order among them is
             right, so training takes the best. () gives every source its own.
+        added: how many of the sources, the last ones, were added to a trained model; each has a head of its own.
     """
 
     sources: tuple[str, ...] = ("vocals", "drums", "bass", "other")
@@ -49,6 +50,7 @@ class SeparationConfig:
     trunk_blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
     vae: VAEConfig = field(default_factory=VAEConfig)
     vae_names: tuple[str, ...] = ()
+    added: int = 0
 
     def __post_init__(self) -> None:
         if not self.sources or len(set(self.sources)) != len(self.sources):
@@ -57,6 +59,8 @@ class SeparationConfig:
             raise ShapeError(f"residual_source must be one of {self.sources}, found {self.residual_source!r}")
         if self.vae_names and len(self.vae_names) != len(self.sources):
             raise ShapeError(f"{len(self.sources)} sources need as many vae_names, found {self.vae_names}")
+        if not 0 <= self.added < len(self.sources):
+            raise ShapeError(f"of {len(self.sources)} sources fewer can be added, found {self.added}")
 
     def vae_name(self, source: str) -> str:
         """Name of a source's VAE."""
@@ -166,15 +170,21 @@ class SeparationVAE(SeparationModel):
         super().__init__(config)
         names = dict.fromkeys(map(config.vae_name, config.sources))
         self.vaes = nn.ModuleDict({_key(name): SourceVAE(config.vae) for name in names})
-        trunk = MixtureTrunk(config.vae.bands, config.vae.patch, config.trunk_channels, config.trunk_blocks)
+        bands, patch, latent_channels = config.vae.bands, config.vae.patch, config.vae.latent_channels
         self.mixture = MixtureEncoder(
-            trunk, config.trunk_channels, config.vae.patch, config.vae.latent_channels, len(config.sources)
+            MixtureTrunk(bands, patch, config.trunk_channels, config.trunk_blocks),
+            config.trunk_channels,
+            patch,
+            latent_channels,
+            len(config.sources) - config.added,
+            [AddedHeads(bands, config.trunk_channels, patch, latent_channels) for _ in range(config.added)],
         )
 
     @property
     def _head_context(self) -> int:  # type: ignore[override]
         pan_smoothing = 1 << LATENT_LEVELS[1]
-        return next(iter(self.vaes.values())).context_frames + pan_smoothing  # type: ignore[operator, return-value]
+        added = AddedHeads.context_frames if self.config.added else 0
+        return next(iter(self.vaes.values())).context_frames + pan_smoothing + added  # type: ignore[operator, return-value]
 
     def source_vae(self, source: str) -> SourceVAE:
         """The VAE of one source, which other sources may share."""

@@ -73,13 +73,19 @@ class MixtureData(lightning.LightningDataModule):
             ValidationWindows(root, self.shape.sources, self.shape.sample_rate, config.data.valid_windows)
             for root in config.data.valid
         ]
+        sampled = config.stage == "added" and config.material == "sampled"
+        self.mixed = self.shape.sources[-1:] if sampled else self.shape.sources
         self.stream(0)
+
+    def scored_sets(self) -> list[str]:
+        """Validation sets that have a window in which there is something to separate."""
+        return [root for root, windows in zip(self.config.valid, self.valid, strict=True) if len(windows)]
 
     def stream(self, start: int, share: Share = WHOLE) -> ExcerptStream:
         """Mixtures from batch `start` on."""
         return ExcerptStream(
             self.config.train,
-            self.shape.sources,
+            self.mixed,
             self.shape.sample_rate,
             self.mixing,
             seed=self.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sepvae.errors import RecipeError
@@ -19,6 +20,8 @@ from sepvae.resources import resource_dir
 
 CHAIN = ("vae", "separation", "encoders")
 """Stages of `stage=all`, in this order; a folder of recipes may lack the last."""
+OWNERS = (*CHAIN, "added")
+"""Stages that overrides can be meant for."""
 
 T = TypeVar("T")
 
@@ -38,16 +41,32 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
     elif not (folder / f"{name}.yaml").is_file():
         known = sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.glob("*/*.yaml"))
         raise RecipeError(f"no recipe {recipe!r}; a path ends in .yaml, the names are {', '.join(known)}")
+    OmegaConf.register_new_resolver("prepared", _prepared_sources, replace=True)
+    OmegaConf.register_new_resolver("last", lambda values: values[-1], replace=True)
     try:
         with hydra.initialize_config_dir(str(folder), version_base="1.3"):
             config = hydra.compose(name, [*overrides, *search])
         missing = OmegaConf.missing_keys(config)
+        if not missing:
+            OmegaConf.resolve(config.model)
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(f"recipe {recipe!r}: {' '.join(str(error).split())}") from error
     if missing:
         needed = ", ".join(f"{key}=..." for key in sorted(missing))
         raise RecipeError(f"recipe {recipe!r} needs {needed}")
     return one_source(config)
+
+
+def _prepared_sources(root: str) -> ListConfig:
+    """`${prepared:ROOT}`: the sources that the manifest of a prepared set names."""
+    path = Path(root) / "manifest.json"
+    try:
+        sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
+        return OmegaConf.create([str(source) for source in sources])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(
+            f"{path} names no sources: build the set with sepvae data prepare, or give model.sources=[...]"
+        ) from error
 
 
 def one_source(config: DictConfig) -> DictConfig:
@@ -148,7 +167,7 @@ def for_stage(overrides: Sequence[str], stage: str | None) -> list[str]:
     found = []
     for override in overrides:
         owner, dot, rest = override.partition(".")
-        if dot and owner in CHAIN:
+        if dot and owner in OWNERS:
             if stage in (owner, None):
                 found.append(rest)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +59,30 @@ def export(
         "data": data,
         **versions(),
     }
-    card = {"data": [_own_recordings(data)], **plain(config.card)}
+    own = _own_recordings(data)
+    card = {"data": [own], **plain(config.card)}
+    kept = {"encoders": ("name", "description", "scores", "data", "licence"), "added": ("data", "licence")}
     for origin in origins(config):
         before = read_card(origin)
+        if "init" not in training:  # what is kept as it was keeps its description too
+            card |= {key: before[key] for key in kept.get(config.stage, ()) if key in before}
         training.setdefault("init", []).append(
             {"sha256": before["weights"]["sha256"], **before.get("training", {})}
         )
-        if config.stage == "encoders":  # the separation is that of the model it started from
-            card |= {key: before[key] for key in ("name", "description", "scores") if key in before}
+    if config.stage == "added":
+        card["data"] = [*card["data"], own]
     card["training"] = training
-    checkpoint.save(folder, model, card, storage_dtype=torch.bfloat16)
+    checkpoint.save(folder, model, card, storage_dtype=storage(config))
     return folder
+
+
+def storage(config: DictConfig) -> torch.dtype:
+    """Type to store matrices in: that of the model whose weights are kept, bfloat16 for new ones."""
+    if config.stage in ("encoders", "added"):
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[
+            read_card(origins(config)[0])["weights"]["dtype"]
+        ]
+    return torch.bfloat16
 
 
 def origins(config: DictConfig) -> list[Path]:
@@ -79,10 +92,10 @@ def origins(config: DictConfig) -> list[Path]:
     return [pretrained.find(name) for name in names]
 
 
-def score(folder: Path, config: DictConfig) -> None:
-    """Score a model on the validation sets by the protocol and write the scores into its card."""
-    for root in config.data.valid:
-        into_card(folder, evaluate(folder, root, museval=False, max_seconds=config.trainer.score_seconds))
+def score(folder: Path, roots: Sequence[str | Path], max_seconds: float | None) -> None:
+    """Score a model on some sets by the protocol and write the scores into its card."""
+    for root in roots:
+        into_card(folder, evaluate(folder, root, museval=False, max_seconds=max_seconds))
 
 
 def _own_recordings(data: Mapping[str, Any]) -> dict[str, str]:

@@ -28,18 +28,22 @@ from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.build import build
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.training import records
+from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SCORE, SpectrogramModule, mean_levels
 from sepvae.training.callbacks import AtomicCheckpoints, Examples, FrozenExport, WeightEMA
 from sepvae.training.data import MixtureData
-from sepvae.training.modules import MODULES
+from sepvae.training.modules import MODULES as COMMON
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import compose, plain, plan, typed, unfold
+from sepvae.training.recipe import Plan, compose, plain, plan, typed, unfold
 
 logger = logging.getLogger(__name__)
 
 LEVEL_BATCHES = 24
-SEPARATES = ("separation", "encoders", "mask_net")
+SEPARATES = ("separation", "encoders", "mask_net", "added")
 """Stages whose model separates, so that its scores belong in its card."""
+
+MODULES = COMMON | {"added": (AddedModule, SeparationVAE)}
+"""Stage of a recipe -> its module and the kind of model it trains."""
 
 __all__ = ["compose", "sweep", "train"]
 
@@ -60,16 +64,19 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     Raises:
         RecipeError, DataError, CheckpointError: before anything starts.
     """
-    todo = plan(recipe, overrides)
+    todo = with_solo_stage(plan(recipe, overrides), recipe, overrides)
     if print_only:
         print("---\n".join(OmegaConf.to_yaml(config, resolve=True) for config in todo.stages), end="")
         return todo.run_dir
+    for config in todo.stages:
+        if config.stage == "added":
+            link_material(config)
     for config in todo.stages[1:]:
         check(config)
     model = todo.run_dir / "model"
     for config in todo.stages:
         model = fit(config)
-    if len(todo.stages) > 1:
+    if model != todo.run_dir / "model":
         rank_zero_only(replace_folder)(model, todo.run_dir / "model")
     return todo.run_dir / "model"
 
@@ -95,6 +102,18 @@ def sweep(recipe: str, overrides: Sequence[str]) -> list[Path]:
             )
         )
     return models
+
+
+def with_solo_stage(todo: Plan, recipe: str, overrides: Sequence[str]) -> Plan:
+    """Put the VAE of an added source, trained by the recipe's neighbour, before its head."""
+    head = todo.stages[0]
+    if head.stage != "added":
+        return todo
+    ours = ("init=", "run_dir=", "add_source=", "others=", "material=", "stage=", "added.")
+    changes = [value for value in overrides if not value.startswith(ours)]
+    solo = plan(recipe, [*changes, "stage=vae"]).stages[0]
+    shape_stages(solo, head)
+    return Plan((solo, head), todo.run_dir)
 
 
 def check(config: DictConfig) -> None:
@@ -129,7 +148,7 @@ def fit(config: DictConfig) -> Path:
             take_best(module, run_dir)
         records.export(module.model, config, folder, trainer.global_step, manifest)
         if config.stage in SEPARATES and config.trainer.score_seconds != 0:
-            records.score(folder, config)
+            records.score(folder, data.scored_sets(), config.trainer.score_seconds)
     trainer.strategy.barrier()
     return folder
 
@@ -173,13 +192,16 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
         taken |= fitting
-    if config.stage == "encoders" and len(taken) < len(mine):
-        raise RecipeError(f"stage encoders keeps a whole model, init={config.init} is not the recipe's")
+    fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
+    if config.stage in ("encoders", "added") and fresh:
+        raise RecipeError(f"stage={config.stage} keeps a whole model, init={config.init} is not the recipe's")
     model.load_state_dict(taken, strict=False)
 
 
 def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) -> None:
     """Centre what has no weights from elsewhere on the mean level of the training mixtures."""
+    if config.stage == "added":
+        return
     found = records.origins(config)
     sources = [checkpoint.load(folder)[0].config.sources for folder in found]
     if not found:

@@ -1,0 +1,93 @@
+"""Models by address: a model folder or a tar archive of one, fetched once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tarfile
+from pathlib import Path
+from urllib.parse import urldefrag, urlsplit
+
+from sepvae.card import CARD_FILE, WEIGHTS_FILE, read_card
+from sepvae.download import download
+from sepvae.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz")
+_SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
+
+
+def is_address(name: str) -> bool:
+    """Whether this names a model by its address."""
+    return name.startswith(("https://", "http://"))
+
+
+def cache_dir() -> Path:
+    """Folder of the models that were fetched: `SEPVAE_CACHE`, or `sepvae` in the user's folder of caches."""
+    own = os.environ.get("SEPVAE_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sepvae"
+
+
+def fetch(address: str) -> Path:
+    """Folder of the model at an address, fetched at the first use; an interrupted transfer is taken up again.
+
+    The weights are always checked against the sha256 in the card. A fragment `#sha256=...` pins the archive, or the
+    card of a folder.
+
+    Args:
+        address: of a model folder with `card.json` and `model.safetensors`, or of a tar archive with the two.
+
+    Raises:
+        CheckpointError: what lies there is no model.
+        DownloadError: it cannot be fetched, or is not what the hash says.
+    """
+    url, fragment = urldefrag(address)
+    pinned = _SHA256.fullmatch(fragment)
+    if fragment and pinned is None:
+        raise CheckpointError(
+            f"expected #sha256=<64 hexadecimal digits> after the address, found #{fragment}"
+        )
+    checksum = f"sha256:{pinned[1]}" if pinned else None
+    name = Path(urlsplit(url).path.rstrip("/")).name or "model"
+    key = hashlib.sha256(address.encode()).hexdigest()[:16]
+    folder = cache_dir() / f"{name.partition('.')[0]}-{key}"
+    if (folder / CARD_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
+        return folder
+    logger.info("fetching %s into %s", url, folder)
+    draft = folder.with_name(f".{folder.name}")
+    if url.endswith(ARCHIVES):
+        _unpack(download(url, draft / name, checksum=checksum), draft)
+        (draft / name).unlink()
+    else:
+        download(f"{url.rstrip('/')}/{CARD_FILE}", draft / CARD_FILE, checksum=checksum)
+        weights = read_card(draft)["weights"]["sha256"]
+        download(f"{url.rstrip('/')}/{WEIGHTS_FILE}", draft / WEIGHTS_FILE, checksum=f"sha256:{weights}")
+    read_card(draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return folder
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Take the two files of a model out of an archive, wherever in it they lie, and nothing else."""
+    found = set()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if name in (CARD_FILE, WEIGHTS_FILE) and member.isfile():
+                    content = tar.extractfile(member)
+                    assert content is not None
+                    with (folder / name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+                    found.add(name)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise CheckpointError(f"{archive}: cannot be unpacked ({error})") from error
+    if missing := {CARD_FILE, WEIGHTS_FILE} - found:
+        raise CheckpointError(f"{archive}: holds no {min(missing)}, so it is no model")

@@ -1,0 +1,98 @@
+"""Models by address, from a server on loopback."""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+
+from sepvae import checkpoint, pretrained
+from sepvae.errors import CheckpointError, SepvaeError
+from sepvae.models.separation import SeparationVAE
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path, tiny_model: SeparationVAE) -> Path:
+    """A folder with a model, as a folder and as an archive."""
+    checkpoint.save(tmp_path / "site" / "tiny", tiny_model, {})
+    with tarfile.open(tmp_path / "site" / "tiny.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "site" / "tiny", "some/where")
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def address(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the folder is served; the cache is empty."""
+    monkeypatch.setenv("SEPVAE_CACHE", str(tmp_path / "cache"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.tar.gz"])
+def test_a_model_is_fetched_once_and_kept(
+    name: str, address: str, site: Path, tiny_model: SeparationVAE
+) -> None:
+    pin = sha256(site / "tiny" / "card.json" if name == "tiny" else site / name)
+    url = f"{address}/{name}#sha256={pin}"
+    folder = pretrained.find(url)
+    (site / "tiny" / "model.safetensors").unlink()
+    (site / "tiny.tar.gz").unlink()
+    assert pretrained.find(url) == folder
+    for a, b in zip(checkpoint.load(folder)[0].parameters(), tiny_model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_transfer_that_broke_off_is_taken_up_again(address: str, site: Path, tmp_path: Path) -> None:
+    weights = site / "tiny" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(SepvaeError):
+        pretrained.find(f"{address}/tiny")
+    (draft,) = (tmp_path / "cache").glob(".tiny-*")
+    (draft / "model.safetensors.part").write_bytes(whole[:1000])
+    weights.write_bytes(whole)
+    assert (pretrained.find(f"{address}/tiny") / "model.safetensors").read_bytes() == whole
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.tar.gz"])
+def test_what_does_not_have_the_pinned_hash_is_refused(name: str, address: str) -> None:
+    with pytest.raises(SepvaeError, match="expected sha256:0000"):
+        pretrained.find(f"{address}/{name}#sha256={'0' * 64}")
+
+
+def test_exchanged_weights_are_refused(address: str, site: Path) -> None:
+    weights = site / "tiny" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(SepvaeError, match="expected sha256"):
+        pretrained.find(f"{address}/tiny")
+
+
+def test_an_archive_of_something_else_is_no_model(address: str, site: Path) -> None:
+    with tarfile.open(site / "other.tar", "w") as tar:
+        tar.add(__file__, "card.json")
+    with pytest.raises(CheckpointError, match=r"holds no model\.safetensors"):
+        pretrained.find(f"{address}/other.tar")
+
+
+def test_a_fragment_that_is_no_hash_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="#sha256="):
+        pretrained.find("https://host.invalid/model#main")

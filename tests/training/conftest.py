@@ -1,0 +1,79 @@
+"""Generated songs, and recipes made small enough to train in a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sepvae import checkpoint
+
+RATE = 8000
+TINY = [
+    f"model.sample_rate={RATE}",
+    "model.n_fft=256",
+    "model.hop_length=64",
+    "model.kept_bins=16",
+    "model.band_width=7",
+    "model.trunk_channels=[4,6,6,8]",
+    "model.trunk_blocks=[1,1,1,1]",
+    "model.vae.bands=32",
+    "model.vae.patch=1",
+    "model.vae.latent_channels=[3,2,1]",
+    "model.vae.encoder_channels=[4,4,6,6]",
+    "model.vae.decoder_channels=[6,4,4]",
+    "data.workers=0",
+    "data.valid_windows=2",
+    "data.mixing.frames=32",
+    "data.mixing.batch_size=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.progress=false",
+    "trainer.examples=false",
+    "trainer.score_seconds=0",
+    "logger=csv",
+    "trainer.val_every=4",
+    "trainer.checkpoint_every=2",
+    "trainer.ema_start=1",
+    "optim.max_steps=4",
+    "optim.warmup_steps=1",
+    "optim.decay_steps=1",
+]
+PITCHES = {"vocals": 600, "drums": 0, "bass": 60, "other": 300}
+
+
+def write_song(folder: Path, pitches: dict[str, int], seed: int = 0) -> None:
+    """A song of 11 s with one tone, or noise for pitch 0, per source."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    time = np.arange(11 * RATE) / RATE
+    for source, pitch in pitches.items():
+        wave = 0.1 * rng.standard_normal(len(time)) if not pitch else 0.2 * np.sin(6.28 * pitch * time)
+        soundfile.write(folder / f"{source}.wav", np.stack([wave, 0.7 * wave], 1), RATE)
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with one song of four sources in each set."""
+    root = tmp_path_factory.mktemp("songs")
+    for split in ("train", "valid", "valid-midi"):
+        write_song(root / split / "song", PITCHES)
+    return root
+
+
+@pytest.fixture
+def settings(songs: Path) -> Callable[..., list[str]]:
+    """Overrides that make a recipe tiny: `settings(run_dir, *more)`."""
+
+    def make(run_dir: Path, *more: str) -> list[str]:
+        return [*TINY, f"data.root={songs}", f"run_dir={run_dir}", *more]
+
+    return make
+
+
+@pytest.fixture
+def weights() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """The tensors of a model folder."""
+    return lambda folder: checkpoint.load(folder)[0].state_dict()

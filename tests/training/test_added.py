@@ -1,0 +1,72 @@
+"""A source added to a trained model: the rest of it keeps every bit."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepvae import checkpoint
+from sepvae.errors import RecipeError
+from sepvae.models.separation import SeparationConfig, SeparationVAE
+from sepvae.separator import Separator
+from sepvae.training.run import train
+
+from .conftest import PITCHES, write_song
+
+Settings = Callable[..., list[str]]
+
+
+@pytest.fixture
+def base(tmp_path: Path, tiny_config: SeparationConfig) -> Path:
+    """A model folder of four sources."""
+    torch.manual_seed(0)
+    model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=8000))
+    checkpoint.save(tmp_path / "base", model, {"data": [{"name": "a"}]}, storage_dtype=torch.bfloat16)
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def solos(tmp_path: Path) -> Path:
+    """Solos of a flute."""
+    for split in ("train", "valid"):
+        write_song(tmp_path / "solos" / split / "tune", {"flute": 1500})
+    return tmp_path / "solos"
+
+
+@pytest.mark.parametrize("material", ["real", "sampled"])
+def test_an_added_source_leaves_the_others_alone(
+    material: str, settings: Settings, songs: Path, solos: Path, base: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    others = [f"others={songs}"] if material == "real" else []
+    changes = [
+        "trainer.ema_decay=0.5",
+        f"init={base}",
+        "add_source=flute",
+        f"data.root={solos}",
+        "losses.frozen_steps=2",
+        "losses.solo_every=1",
+    ]
+    folder = train("music/added", settings(run_dir, *changes, *others, "trainer.score_seconds=60"))
+    (before, _), (after, card) = checkpoint.load(base), checkpoint.load(folder)
+    assert card["sources"] == [*PITCHES, "flute"]
+    assert [entry["name"] for entry in card["data"]] == ["a", "own recordings"]
+    assert bool(card.get("scores")) == (material == "real")
+    old, new = before.state_dict(), after.state_dict()
+    for name, tensor in old.items():
+        assert torch.equal(new[name].view(torch.uint8), tensor.view(torch.uint8)), name
+    own = {name.split(".")[1] for name in new.keys() - old.keys()}
+    assert own == {"flute", "added"}
+    solo = checkpoint.load(run_dir / "vae" / "model")[0].state_dict()
+    assert not torch.equal(solo["vaes.flute.decoder.output.weight"], new["vaes.flute.decoder.output.weight"])
+    mix = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    stems = Separator(after, "cpu").separate(mix, 8000)
+    assert list(stems) == [*PITCHES, "flute"]
+    torch.testing.assert_close(sum(stems.values()), mix, atol=1e-4, rtol=0)
+
+
+def test_a_source_that_is_there_cannot_be_added(settings: Settings, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="separates vocals"):
+        train("music/added", settings(tmp_path / "run", f"init={base}", "add_source=vocals"))
