@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-_MODEL_ONLY = ("device", "gates", "mask_net", "frozen", "static_eq_from", "into_card")
+_MODEL_ONLY = ("device", "quality", "refine", "gates", "mask_net", "frozen", "static_eq_from", "into_card")
 
 
 def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -38,6 +38,14 @@ def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.json and the pictures.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option(
+    "--quality",
+    type=click.Choice(["fast", "balanced", "best"]),
+    default="balanced",
+    show_default=True,
+    help="As in sepvae separate.",
+)
+@click.option("--refine", type=click.IntRange(0, 1000), metavar="N", help="As in sepvae separate.")
 @click.option("--gates", is_flag=True, help="Also measure the gates of the design.")
 @click.option("--mask-net", metavar="MODEL", help="The peer with masks instead of latents.")
 @click.option("--frozen", metavar="MODEL", help="The model before its decoders were trained on.")

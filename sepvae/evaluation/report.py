@@ -23,6 +23,7 @@ from sepvae.evaluation.oracles import Spectra
 from sepvae.evaluation.plots import spectrograms
 from sepvae.evaluation.summary import REPORT_NAME
 from sepvae.models.separation import SeparationConfig, SeparationModel, SeparationVAE
+from sepvae.quality import choose
 from sepvae.separator import Separator
 from sepvae.signal import metrics
 from sepvae.signal.metrics import WindowScore
@@ -44,6 +45,8 @@ def evaluate(
     static_eq_from: str | Path | None = None,
     museval: bool = True,
     max_seconds: float | None = None,
+    quality: str = "balanced",
+    refine: int | None = None,
 ) -> dict[str, Any]:
     """Score a model on a dataset, print the tables, and write JSON and pictures.
 
@@ -62,6 +65,8 @@ def evaluate(
             `StaticEQ.save` wrote; None leaves the static EQ out.
         museval: also take BSSEval v4, which is slow.
         max_seconds: only this much of every track's beginning, > 0.
+        quality: fast, balanced or best, for all models.
+        refine: steps of refinement instead of the quality's.
 
     Returns:
         What the JSON file says: plain values, None for what has no score.
@@ -73,10 +78,12 @@ def evaluate(
     """
     if max_seconds is not None and not max_seconds > 0:
         raise DataError(f"max_seconds must be above zero, found {max_seconds}")
-    separator = _separator(model, device)
+    separator = _separator(model, device, quality, refine)
     sources, rate = separator.model.config.sources, separator.model.config.sample_rate
     peers = {"frozen": frozen, "mask net": mask_net}
-    separators = {"model": separator} | {k: _separator(m, device) for k, m in peers.items() if m is not None}
+    separators = {"model": separator} | {
+        label: _separator(peer, device, quality, refine) for label, peer in peers.items() if peer is not None
+    }
     for label, other in separators.items():
         if (other.model.config.sources, other.model.config.sample_rate) != (sources, rate):
             raise DataError(f"the {label} has other sources or another rate than the model")
@@ -95,6 +102,7 @@ def evaluate(
             "sample_rate": rate,
             "protocol": {
                 **summary.protocol(max_seconds=max_seconds, museval=museval),
+                "quality": {"name": quality, **separator.quality.plain()},
                 "static_eq_from": None if static_eq_from is None else Path(static_eq_from).resolve().name,
             },
             **run.results(),
@@ -230,10 +238,10 @@ class _Run:
         return found
 
 
-def _separator(model: ModelSource, device: str) -> Separator:
+def _separator(model: ModelSource, device: str, quality: str, refine: int | None) -> Separator:
     if isinstance(model, SeparationModel):
-        return Separator(model, device)
-    return Separator.from_pretrained(model, device)
+        return Separator(model, device, quality=choose(quality, {}, refine))
+    return Separator.from_pretrained(model, device, quality=quality, refine=refine)
 
 
 def _equaliser(origin: str | Path, model: SeparationModel) -> StaticEQ:
