@@ -69,6 +69,8 @@ def shape_stages(solo: DictConfig, head: DictConfig) -> None:
     for config, values in ((solo, alone(model, source)), (head, grown(model, source))):
         OmegaConf.set_struct(config, False)
         config.model = values
+        if config is solo:
+            config.card = {"name": f"{source}-vae", "description": f"Source VAE of {source}."}
         OmegaConf.set_struct(config, True)
         config.data.valid = [root for root in config.data.valid if Path(root).is_dir()]
     solo.run_dir, solo.init = str(run_dir / "vae"), None

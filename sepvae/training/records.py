@@ -59,21 +59,26 @@ def export(
         "data": data,
         **versions(),
     }
-    own = _own_recordings(data)
-    card = {"data": [own], **plain(config.card)}
-    kept = {"encoders": ("name", "description", "scores", "data", "licence"), "added": ("data", "licence")}
-    for origin in origins(config):
-        before = read_card(origin)
-        if "init" not in training:  # what is kept as it was keeps its description too
-            card |= {key: before[key] for key in kept.get(config.stage, ()) if key in before}
-        training.setdefault("init", []).append(
-            {"sha256": before["weights"]["sha256"], **before.get("training", {})}
-        )
-    if config.stage == "added":
-        card["data"] = [*card["data"], own]
+    befores = [read_card(origin) for origin in origins(config)]
+    if befores:
+        training["init"] = [
+            {"sha256": card["weights"]["sha256"], **card.get("training", {})} for card in befores
+        ]
+    card = {**inherited(befores, _own_recordings(data)), **plain(config.card)}
+    if config.stage == "encoders":  # the separation is that of the model it started from
+        kept = ("name", "description", "scores", "data", "licence")
+        card |= {key: befores[0][key] for key in kept if key in befores[0]}
     card["training"] = training
     checkpoint.save(folder, model, card, storage_dtype=storage(config))
     return folder
+
+
+def inherited(befores: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> dict[str, Any]:
+    """What a card says of data and licence unless the recipe does: those of the models before, and the new data."""
+    entries: list[Any] = [entry for card in befores for entry in card.get("data", ())]
+    licences = [card["licence"] for card in befores if "licence" in card]
+    unique = [entry for i, entry in enumerate([*entries, own]) if entry not in entries[:i]]
+    return {"data": unique, **({"licence": licences[0]} if licences else {})}
 
 
 def storage(config: DictConfig) -> torch.dtype:
