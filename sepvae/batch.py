@@ -1,23 +1,25 @@
-"""Which files a call with many inputs means, what to call their results, and the report on them."""
+"""Which files a call with many inputs means, and what to call their results."""
 
 from __future__ import annotations
 
-import json
+import fnmatch
+import glob
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO
 
-from sepvae.errors import OutputError
-from sepvae.separator import SeparatedFile
+from sepvae.errors import SepvaeError
+
+STDIN = "-"
+"""What stands for standard input among the inputs."""
 
 # fmt: off
 AUDIO_ENDINGS = frozenset((
-    ".3gp", ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".flac", ".flv", ".m4a", ".m4b", ".mka", ".mkv",
-    ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".tta", ".w64", ".wav", ".webm",
-    ".wma", ".wv",
+    ".3gp", ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".bwf", ".caf", ".flac", ".flv", ".m4a", ".m4b", ".mka",
+    ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".tta", ".w64", ".wav",
+    ".webm", ".wma", ".wv",
 ))
 """Endings of the files that are taken from a folder; a file named by itself may have any."""
 # fmt: on
@@ -31,32 +33,55 @@ class Job:
         path: the file.
         track: its name in the output template, different for every job.
         clash: the earlier input that would have had the same name; None where there is none.
+        name: what to call it in messages; its path by default.
     """
 
     path: Path
     track: str
     clash: Path | None = None
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or str(self.path)
 
 
-def find_jobs(inputs: Sequence[str | os.PathLike[str]], out_dir: str | os.PathLike[str]) -> list[Job]:
-    """List the files that are meant by files and folders, each once.
+def find_jobs(
+    inputs: Iterable[str | os.PathLike[str]],
+    out_dir: str | os.PathLike[str],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    stdin: Path | None = None,
+) -> list[Job]:
+    """List the files that are meant by files, folders and patterns, each once.
 
     Folders are searched with all their sub-folders, which become part of the track's name; hidden files, and
     those in the output folder, are left out.
 
     Args:
-        inputs: files, which need not exist, and folders.
+        inputs: files, which need not exist, folders, and patterns such as `music/**/*.flac`; a pattern that is
+            the name of a file means this file.
         out_dir: output folder.
+        include: patterns of the files to take from folders, all by default. They are compared with the path
+            below the folder, each of its folders, and the bare name, without regard to case.
+        exclude: patterns of those to leave out.
+        stdin: file that holds what came from standard input, which the input `-` means.
     """
-    found: dict[Path, tuple[Path, str]] = {}
-    for entry in map(Path, inputs):
-        is_folder = os.path.isdir(entry)
-        for path, track in _in_folder(entry, Path(out_dir)) if is_folder else [(entry, entry.stem)]:
-            found.setdefault(path.resolve(), (path, track))
-    wanted = {track.casefold() for _, track in found.values()}
+    found: dict[Path, tuple[Path, str, str]] = {}
+    for entry in _expanded(inputs):
+        if entry == STDIN and stdin is not None:
+            found.setdefault(stdin, (stdin, "stdin", STDIN))
+        elif os.path.isdir(entry):
+            for path, track in _in_folder(Path(entry), Path(out_dir), include, exclude):
+                found.setdefault(path.resolve(), (path, track, ""))
+        else:
+            path = Path(entry)
+            path = path.absolute() if str(path) == STDIN else path  # libsndfile takes - for stdin
+            found.setdefault(path.resolve(), (path, path.stem, ""))
+    wanted = {track.casefold() for _, track, _ in found.values()}
     owner: dict[str, Path] = {}
     jobs = []
-    for path, track in found.values():
+    for path, track, shown in found.values():
         clash = owner.get(track.casefold())  # some file systems do not tell A from a
         name, number = track, 1
         while clash is not None and name.casefold() in wanted:
@@ -64,63 +89,60 @@ def find_jobs(inputs: Sequence[str | os.PathLike[str]], out_dir: str | os.PathLi
             name = f"{track}-{number}"
         wanted.add(name.casefold())
         owner[name.casefold()] = path
-        jobs.append(Job(path, name, clash))
+        jobs.append(Job(path, name, clash, shown))
     return jobs
 
 
-def _in_folder(folder: Path, out_dir: Path) -> Iterator[tuple[Path, str]]:
+def read_manifest(file: IO[bytes]) -> list[str]:
+    """Return the inputs that a list names, one on each line, or ended by null bytes as `find -print0` does.
+
+    Of lines, empty ones and those that begin with `#` are left out. Relative paths count from the current
+    folder.
+
+    Raises:
+        SepvaeError: it cannot be read.
+    """
+    try:
+        content = file.read()
+    except OSError as error:
+        raise SepvaeError(f"the manifest cannot be read ({error.strerror})") from error
+    if b"\0" in content:
+        return [os.fsdecode(entry) for entry in content.split(b"\0") if entry]
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
+
+
+def _expanded(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """The inputs with what patterns match in their place."""
+    for entry in map(os.fspath, inputs):
+        matches = []
+        if glob.has_magic(entry) and not os.path.lexists(entry):
+            matches = sorted(glob.glob(entry, recursive=True))
+        yield from matches or [entry]
+
+
+def _in_folder(
+    folder: Path, out_dir: Path, include: Sequence[str], exclude: Sequence[str]
+) -> Iterator[tuple[Path, str]]:
     """Audio files below a folder in a fixed order, with their names relative to it and without ending."""
     results = out_dir.resolve()
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in AUDIO_ENDINGS and not hidden and path.is_file():
-            if results != folder.resolve() and path.resolve().is_relative_to(results):
-                continue
-            yield path, relative.with_suffix("").as_posix()
+        if path.suffix.lower() not in AUDIO_ENDINGS or hidden or not path.is_file():
+            continue
+        if (include and not _matches(relative, include)) or _matches(relative, exclude):
+            continue
+        if results != folder.resolve() and path.resolve().is_relative_to(results):
+            continue
+        yield path, relative.with_suffix("").as_posix()
 
 
-def file_report(job: Job, result: SeparatedFile | Exception) -> dict[str, Any]:
-    """One input's entry in the report, as plain JSON values."""
-    if isinstance(result, Exception):
-        return {"input": str(job.path), "status": "failed", "error": str(result)}
-    entry: dict[str, Any] = {
-        "input": str(job.path),
-        "status": "skipped" if result.skipped else "incomplete" if result.loss else "done",
-        "outputs": {stem: str(path) for stem, path in result.outputs.items()},
-    }
-    if result.skipped:
-        return entry
-    duration_s = result.frames / result.sample_rate
-    return entry | {
-        "sample_rate": result.sample_rate,
-        "channels": result.channels,
-        "frames": result.frames,
-        "subtype": result.subtype,
-        "gain": result.gain,
-        "residual_db": result.residual_db,
-        "loss": result.loss,
-        "warnings": list(result.warnings),
-        "seconds": round(result.seconds, 3),
-        "real_time_factor": round(duration_s / max(result.seconds, 1e-3), 2),
-    }
-
-
-def write_report(
-    path: str | os.PathLike[str], settings: Mapping[str, Any], files: Iterable[Mapping[str, Any]]
-) -> None:
-    """Write the report on a batch as JSON, all at once.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".sepvae-{secrets.token_hex(8)}.part")
-    try:
-        temporary.write_text(
-            json.dumps({**settings, "files": list(files)}, indent=2) + "\n", encoding="utf-8"
-        )
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: the report cannot be written ({error.strerror})") from error
+def _matches(relative: Path, patterns: Sequence[str]) -> bool:
+    whole = PurePosixPath(relative.as_posix())
+    names = [str(whole), whole.name, *(str(parent) for parent in whole.parents if parent.name)]
+    return any(
+        fnmatch.fnmatchcase(name.casefold(), pattern.rstrip("/").casefold())
+        for name in names
+        for pattern in patterns
+    )

@@ -19,6 +19,8 @@ from sepvae.tags import NO_TAGS, Tags
 
 _SLICE_FRAMES = 4096  # libsndfile's Vorbis encoder keeps a whole write on the stack
 _BITS = {"PCM_16": 16, "PCM_24": 24}
+LOSSLESS = (*_BITS, "FLOAT")
+"""Sample formats that give back what was written, up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Encoding:
     @property
     def lossy(self) -> bool:
         """Whether the samples that are read back differ from those written by more than rounding."""
-        return self.subtypes[0] not in ("PCM_16", "PCM_24", "FLOAT")
+        return self.subtypes[0] not in LOSSLESS
 
     def rate_for(self, sample_rate: int) -> int:
         """Return the codec's rate for a signal: its own, else the next higher one, else the highest."""
@@ -144,6 +146,11 @@ def quantise(
     return steps.astype(np.int32) << (32 - bits)
 
 
+def native(path: Path) -> str | bytes:
+    """A path as libsndfile takes it, also if its bytes are no text."""
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
+
+
 class AudioWriter:
     """Writes one file under a temporary name beside its final one.
 
@@ -173,7 +180,7 @@ class AudioWriter:
             raise self._error(error) from error
         try:
             self._file = soundfile.SoundFile(
-                os.fspath(self._partial.temporary),
+                native(self._partial.temporary),
                 "w",
                 sample_rate,
                 channels,
@@ -202,7 +209,7 @@ class AudioWriter:
         try:
             self._file.close()
             finish_file(self._partial.temporary, self._encoding.container, tags)
-            stored = soundfile.info(os.fspath(self._partial.temporary)).frames
+            stored = soundfile.info(native(self._partial.temporary)).frames
             if stored < self.frames:
                 raise OutputError(f"{self.path}: only {stored} of {self.frames} samples reached the disk")
             self._partial.sync()

@@ -16,6 +16,7 @@ from typing import Any
 
 import soundfile
 
+from sepvae.encoding import native
 from sepvae.errors import AudioFileError
 from sepvae.tags import read_tags
 
@@ -132,7 +133,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _is_whole(path: Path, frames: object) -> bool:
     """Whether a file has all its samples, the last one included."""
     try:
-        with soundfile.SoundFile(os.fspath(path)) as file:
+        with soundfile.SoundFile(native(path)) as file:
             if not isinstance(frames, int) or frames < 1 or file.frames < frames:
                 return False
             file.seek(file.frames - 1)

@@ -57,6 +57,7 @@ class SeparatedFile:
         sample_rate, channels, frames: of the input, and of the outputs unless a warning says otherwise; frames
             are 0 if it was skipped.
         subtype: sample format of the outputs.
+        output_rate: sample rate of the outputs.
         gain: factor on all stems that kept the loudest at full scale; 1 unless it was beyond.
         residual_db: energy that the model did not reach and that went to its residual source, relative to the
             input.
@@ -76,6 +77,7 @@ class SeparatedFile:
     channels: int = 0
     frames: int = 0
     subtype: str = ""
+    output_rate: int = 0
     gain: float = 1.0
     residual_db: float | None = None
     seconds: float = 0.0
@@ -290,6 +292,7 @@ class Separator:
                 sample_rate=info.sample_rate,
                 channels=info.channels,
                 subtype=subtype,
+                output_rate=encoding.rate_for(info.sample_rate),
             )
             earlier = look_for(paths, origin) if existing == "skip" else None
             if earlier is not None and earlier.complete:
@@ -366,6 +369,7 @@ class Separator:
             channels=info.channels,
             frames=reader.frames_read,
             subtype="FLOAT",
+            output_rate=info.sample_rate,
             residual_db=stream.residual_db,
             seconds=time.monotonic() - started,
             loss=reader.loss,

@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sepvae.audio import BLOCK_FRAMES, AudioReader
+from sepvae.encoding import native
 from sepvae.errors import OutputError
 from sepvae.resample import Resampler
 
@@ -65,7 +66,7 @@ class _Sum:
     def __init__(self, paths: Iterable[Path], sample_rate: int, channels: int) -> None:
         self._paths = list(paths)
         self._rate, self._channels = sample_rate, channels
-        with _reading(self._paths[0]), soundfile.SoundFile(os.fspath(self._paths[0])) as file:
+        with _reading(self._paths[0]), soundfile.SoundFile(native(self._paths[0])) as file:
             self.sample_rate, self.frames = file.samplerate, file.frames
         self._blocks = self._read()
         self._rest = np.zeros((channels, 0))
@@ -85,7 +86,7 @@ class _Sum:
 
     def _read(self) -> Iterator[NDArray[np.float64]]:
         with _reading(self._paths[0]), ExitStack() as stack:
-            files = [stack.enter_context(soundfile.SoundFile(os.fspath(path))) for path in self._paths]
+            files = [stack.enter_context(soundfile.SoundFile(native(path))) for path in self._paths]
             resample = Resampler(self.sample_rate, self._rate, self._channels)
             exact = self.sample_rate == self._rate
             while True:

@@ -1,13 +1,12 @@
-"""Which files many inputs mean, what their results are called, and the report on them."""
+"""Which files many inputs mean, and what their results are called."""
 
-import json
+import io
+import os
 from pathlib import Path
 
 import pytest
 
-from sepvae.batch import Job, file_report, find_jobs, write_report
-from sepvae.errors import AudioFileError, OutputError
-from sepvae.separator import SeparatedFile
+from sepvae.batch import Job, find_jobs, read_manifest
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -62,23 +61,46 @@ def test_inputs_of_the_same_name_get_different_ones(tmp_path: Path) -> None:
     assert [job.clash for job in jobs] == [None, paths[0], paths[0], None]
 
 
-def test_the_report_tells_success_loss_and_failure(tmp_path: Path) -> None:
-    job = Job(tmp_path / "a.wav", "a")
-    done = SeparatedFile(
-        job.path, {"bass": tmp_path / "bass.wav"}, sample_rate=44100, frames=88200, seconds=0.5
-    )
-    cut = SeparatedFile(job.path, {}, sample_rate=44100, frames=1, seconds=1.0, loss="ends early")
-    skipped = SeparatedFile(job.path, {}, skipped=True)
-    results = [done, cut, skipped, AudioFileError("a.wav: no such file")]
-    write_report(tmp_path / "r.json", {"model": "music"}, [file_report(job, result) for result in results])
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert report["model"] == "music"
-    assert [entry["status"] for entry in report["files"]] == ["done", "incomplete", "skipped", "failed"]
-    assert report["files"][0]["real_time_factor"] == 4
-    assert report["files"][3]["error"] == "a.wav: no such file"
-    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+def test_patterns_are_expanded_unless_a_file_has_their_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.wav", "a/b/2.flac", "[x].wav", "x.wav")
+    jobs = find_jobs([tmp_path / "a/**/*.*", tmp_path / "[x].wav", tmp_path / "no*.wav"], tmp_path / "out")
+    assert [job.path.relative_to(tmp_path).as_posix() for job in jobs] == [
+        "a/1.wav",
+        "a/b/2.flac",
+        "[x].wav",
+        "no*.wav",  # said to be missing when its turn comes
+    ]
 
 
-def test_a_report_without_its_folder_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="report"):
-        write_report(tmp_path / "no" / "r.json", {}, [])
+def test_files_of_folders_can_be_chosen(tmp_path: Path) -> None:
+    named, *_ = touch(tmp_path, "x.txt", "1.wav", "2.FLAC", "live/3.flac", "live/x/4.flac", "old/5.flac")
+
+    def chosen(**patterns: list[str]) -> list[str]:
+        jobs = find_jobs([tmp_path, named], tmp_path / "out", **patterns)
+        return [job.track for job in jobs]
+
+    assert chosen(include=["*.flac"]) == ["2", "live/3", "live/x/4", "old/5", "x"]
+    assert chosen(include=["*.flac"], exclude=["live", "5.*"]) == ["2", "x"]
+    assert chosen(exclude=["LIVE/*", "old/"]) == ["1", "2", "x"]
+
+
+def test_stdin_is_an_input_only_where_it_was_kept(tmp_path: Path) -> None:
+    [kept] = touch(tmp_path, "stdin")
+    [job] = find_jobs(["-"], tmp_path, stdin=kept)
+    assert (job.path, job.track, str(job)) == (kept, "stdin", "-")
+    [job] = find_jobs(["./-"], tmp_path, stdin=kept)
+    assert job.path == Path("-").absolute()  # which libsndfile would take for stdin
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"#EXTM3U\r\na.wav\r\n\n b c.mp3\n", ["a.wav", " b c.mp3"]),
+        (b"\xef\xbb\xbf\xc3\xa4.wav", ["ä.wav"]),
+        (b"a\nb.wav\0#c.wav\0", ["a\nb.wav", "#c.wav"]),
+        (b"\xff.wav\n", [os.fsdecode(b"\xff.wav")]),
+        (b"", []),
+    ],
+)
+def test_a_manifest_lists_inputs(content: bytes, expected: list[str]) -> None:
+    assert read_manifest(io.BytesIO(content)) == expected

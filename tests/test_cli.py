@@ -1,5 +1,7 @@
 """The command line from end to end with a tiny model."""
 
+import hashlib
+import io
 import json
 import os
 import signal
@@ -75,6 +77,7 @@ def test_bad_inputs_get_one_line_each_and_the_good_ones_are_done(
     done = {path.name for path in Path("separated").iterdir()}
     assert done == {"good", "-dash ä'\"", "cut"}
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+    assert "\n\n" not in result.stderr
     report = json.loads(Path("report.json").read_text())
     statuses = [entry["status"] for entry in report["files"]]
     assert statuses == ["failed"] * 4 + ["incomplete"] + ["done"] * 2
@@ -92,17 +95,98 @@ def test_same_named_inputs_do_not_overwrite_each_other(folder: Path, model: str,
         np.testing.assert_array_equal(sum(stems), soundfile.read(f"{parent}/song.wav")[0])
 
 
-def test_existing_results_stop_skip_or_give_way(folder: Path, model: str, noise: np.ndarray) -> None:
+def test_existing_results_are_skipped_or_stop_or_give_way(
+    folder: Path, model: str, noise: np.ndarray
+) -> None:
     soundfile.write("song.wav", noise.T, RATE)
     assert separate(model, "song.wav", "--stems", "bass, drums").exit_code == 0
-    again = separate(model, "song.wav", "--stems", "bass,drums")
+    again = separate(model, "song.wav", "--stems", "bass,drums", "--existing", "fail")
     assert again.exit_code == 1
     assert "exists already" in again.stderr
-    skipped = separate(model, "song.wav", "--stems", "bass,drums", "--existing", "skip")
+    skipped = separate(model, "song.wav", "--stems", "drums,bass")
     assert skipped.exit_code == 0
     assert "skipped" in skipped.stderr
+    Path("separated/song/vocals.wav").write_text("mine")
+    mine = separate(model, "song.wav")
+    assert mine.exit_code == 1
+    assert "not made by sepvae" in mine.stderr
     assert separate(model, "song.wav", "--existing", "overwrite").exit_code == 0
     assert len(list(Path("separated/song").iterdir())) == 4
+
+
+def test_one_stem_goes_through_pipes(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("song.wav", noise.T, RATE, subtype="FLOAT")
+    arguments = ["separate", "-m", model, "--device", "cpu", "-", "-o", "-", "--report", "r.json"]
+    audio = Path("song.wav").read_bytes()
+    parts = []
+    for stem in ("vocals", "no_vocals"):
+        result = CliRunner().invoke(cli, [*arguments, "--stems", stem], input=audio, catch_exceptions=False)
+        assert result.exit_code == 0
+        assert "times real time" in result.stderr
+        samples, rate = soundfile.read(io.BytesIO(result.stdout_bytes), dtype="float32")
+        assert rate == RATE
+        parts.append(samples)
+    np.testing.assert_allclose(sum(parts), noise.T, atol=2e-7)
+    assert np.abs(parts[0]).max() > 1e-3
+    report = json.loads(Path("r.json").read_text())
+    assert report["files"][0]["input"] == "-"
+    assert sorted(path.name for path in folder.iterdir()) == ["r.json", "song.wav"]
+
+
+def test_stdin_can_be_written_to_files_too(folder: Path, model: str, noise: np.ndarray) -> None:
+    audio = io.BytesIO()
+    soundfile.write(audio, noise.T, RATE, format="FLAC")
+    arguments = ["separate", "-m", model, "--device", "cpu", "-q", "--", "-"]
+    result = CliRunner().invoke(cli, arguments, input=audio.getvalue(), catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.split() == [f"separated/stdin/{source}.wav" for source in SOURCES]
+    broken = CliRunner().invoke(cli, arguments, input=b"no audio" * 99, catch_exceptions=False)
+    assert broken.exit_code == 1
+    assert broken.stderr.startswith("error: ")
+    assert "stdin: not audio" in broken.stderr
+
+
+def test_inputs_come_from_lists_folders_and_patterns(folder: Path, model: str, noise: np.ndarray) -> None:
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav", "list, a.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        soundfile.write(name, noise.T[:2000], RATE)
+    Path("list.txt").write_text("# mine\nlist, a.wav\na\n")
+    result = separate(model, "b/*.wav", "--manifest", "list.txt", "--exclude", "2.*", "--stems", "bass")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [f"separated/{track}/bass.wav" for track in ("3", "list, a", "1")]
+
+
+def test_names_of_all_kinds_stay_one_line(folder: Path, model: str, noise: np.ndarray) -> None:
+    names = ["-x.wav", "a\nb.wav", "\x1b[31m.wav", "'\".wav", "[*?].wav", "ä €.wav", "y" * 251 + ".wav", "-"]
+    names.append(os.fsdecode(b"\xff.wav"))
+    for name in names:
+        soundfile.write(os.fsencode(folder / name), noise.T[:500], RATE, format="WAV")
+    result = separate(model, "--report", "r.json", "--", *(f"./{name}" for name in names))
+    assert result.exit_code == 0, result.stderr
+    assert all(Path("separated", Path(name).stem, "bass.wav").is_file() for name in names)
+    assert len(result.stderr.splitlines()) == len(names) + 2  # model, one each, total
+    assert "\x1b" not in result.stderr
+    report = json.loads(Path("r.json").read_text())
+    assert [Path(entry["input"]).name for entry in report["files"]] == names
+
+
+def test_the_report_has_what_proves_a_result(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("song.wav", noise.T, 48000, subtype="PCM_24")
+    result = separate(model, "song.wav", "missing.wav", "--report", "r.json", "--seed", "7")
+    assert result.exit_code == 1
+    report = json.loads(Path("r.json").read_text())
+    assert report["model_sha256"] == json.loads((Path(model) / "card.json").read_text())["weights"]["sha256"]
+    assert (report["device"], report["seed"], report["interrupted"]) == ("cpu", 7, False)
+    assert report["counts"] == {"done": 1, "failed": 1}
+    entry, missing = report["files"]
+    assert missing == {"input": "missing.wav", "status": "failed", "error": "missing.wav: no such file"}
+    assert entry["input_sha256"] == hashlib.sha256(Path("song.wav").read_bytes()).hexdigest()
+    for stem in SOURCES:
+        output = entry["outputs"][stem]
+        assert output["sha256"] == hashlib.sha256(Path(output["path"]).read_bytes()).hexdigest()
+    assert entry["null_error"] <= 2.0**-23
+    assert entry["peak_memory_bytes"] > 1 << 20
+    assert (entry["frames"], entry["extra_frames"], entry["subtype"]) == (noise.shape[1], 0, "PCM_24")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +205,12 @@ def test_existing_results_stop_skip_or_give_way(folder: Path, model: str, noise:
         (["--report", "no/report.json"], "report"),
         (["song-2.wav", "--template", "{stem}.{ext}"], "needs {track}"),
         (["-o", "x" * 300], "output folder"),
+        (["-o", "-"], "one stem"),
+        (["-o", "-", "--stems", "bass", "--format", "flac"], "float"),
+        (["-o", "-", "--stems", "bass", "x.wav"], "one input"),
+        (["--manifest", "no.txt"], "manifest"),
+        (["-", "-"], "once"),
+        (["--jobs", "2", "y.wav", "-m", "no such model"], "no model"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -160,12 +250,20 @@ def test_a_folder_without_audio_is_an_error(folder: Path, model: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_leaves_no_half_files(folder: Path, model: str, number: int, code: int) -> None:
-    noise = np.random.default_rng(0).uniform(-0.1, 0.1, (600 * RATE, 1))
-    soundfile.write("long.wav", noise, RATE)
-    command = [sys.executable, "-m", "sepvae", "separate", "long.wav", "-m", model, "--device", "cpu"]
+@pytest.mark.parametrize(
+    ("number", "code", "jobs"), [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 2)]
+)
+def test_an_interrupt_keeps_what_is_finished_and_leaves_no_half_files(
+    folder: Path, model: str, number: int, code: int, jobs: int
+) -> None:
+    noise = np.random.default_rng(0).integers(-3000, 3000, RATE, np.int16)
+    soundfile.write("long.wav", np.tile(noise, 600), RATE)
+    soundfile.write("short.wav", noise[:2000], RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "short.wav", "long.wav", "late.wav", "-m", model]
+    command += ["--device", "cpu", "--report", "r.json", "--jobs", str(jobs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        paths = [process.stdout.readline().strip() for _ in SOURCES]
         deadline = time.monotonic() + 120
         while not list(folder.glob("separated/long/.*.part")) and process.poll() is None:
             assert time.monotonic() < deadline
@@ -173,9 +271,17 @@ def test_an_interrupt_leaves_no_half_files(folder: Path, model: str, number: int
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
+    assert paths == [f"separated/short/{source}.wav" for source in SOURCES]
     assert stdout == ""
     assert "Traceback" not in stderr
-    assert [path.name for path in folder.iterdir()] == ["long.wav"]
+    assert {path.name for path in folder.rglob("*")} == {
+        *("long.wav", "short.wav", "r.json", "separated", "short"),
+        *(f"{source}.wav" for source in SOURCES),
+    }
+    report = json.loads(Path("r.json").read_text())
+    assert report["interrupted"]
+    assert [entry["status"] for entry in report["files"]][:2] == ["done", "unfinished"]
+    assert "skipped" in separate(model, "short.wav").stderr
 
 
 def test_what_decoders_print_does_not_join_our_lines(folder: Path, model: str) -> None:

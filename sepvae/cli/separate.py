@@ -1,36 +1,35 @@
-"""`sepvae separate`: files and folders in, one file per source out."""
+"""`sepvae separate`: files, folders, lists and pipes in; one file per source, or one stem on stdout, out."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sepvae.cli.messages import Messages, names, quiet_libraries
 from sepvae.errors import OutputError, SepvaeError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from sepvae.batch import Job
-    from sepvae.separator import SeparatedFile, Separator
+    from sepvae.report import Entry
+    from sepvae.workers import Crew, Task
+
+PIPE = "-"
+"""Stdin among the inputs, stdout as the output folder."""
 
 
-@click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    default="separated",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Output folder.",
-)
+@click.command(epilog="More, with examples: docs/usage.md")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("-o", "--out", default="separated", show_default=True, help="Output folder, or - for stdout.")
 @click.option(
     "-m",
     "--model",
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Name of a bundled model, or a checkpoint folder.",
 )
-@click.option("--stems", help="Stems to write, such as vocals,drums; all by default.")
+@click.option("--stems", help="Stems to write, such as vocals,no_drums; all sources by default.")
 @click.option("--two-stems", metavar="STEM", help="Write this stem and no_STEM, the exact rest.")
 @click.option(
     "--format", type=click.Choice(["wav", "flac", "mp3", "ogg", "opus"]), default="wav", show_default=True
@@ -48,6 +47,29 @@ if TYPE_CHECKING:
     type=click.Choice(["PCM_16", "PCM_24", "FLOAT"]),
     help="Sample format of wav and flac; by default the input's, PCM_24 for lossy inputs.",
 )
+@click.option(
+    "--template",
+    default="{track}/{stem}.{ext}",
+    show_default=True,
+    help="Path of an output inside the output folder.",
+)
+@click.option(
+    "--existing",
+    type=click.Choice(["skip", "overwrite", "fail"]),
+    default="skip",
+    show_default=True,
+    help="What to do where outputs are there already; skip needs the same input, model and settings.",
+)
+@click.option(
+    "--manifest",
+    "manifests",
+    multiple=True,
+    metavar="FILE",
+    help="Take inputs from this list too, one on each line or ended by null bytes; - for stdin.",
+)
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take only these files from folders.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out these files of folders.")
+@click.option("--report", help="Write a report on all files as JSON; reads the stems back and measures them.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option(
     "--precision",
@@ -60,173 +82,170 @@ if TYPE_CHECKING:
     "--segment", type=float, metavar="SECONDS", help="Length of the chunks that the model sees at a time."
 )
 @click.option(
-    "--existing",
-    type=click.Choice(["fail", "skip", "overwrite"]),
-    default="fail",
+    "--quality",
+    type=click.Choice(["fast", "balanced", "best"]),
+    default="balanced",
     show_default=True,
-    help="What to do with an input whose outputs are there already; skip needs all of them.",
+    help="How much work goes into it; scores and speeds are in docs/refinement.md.",
 )
 @click.option(
-    "--template",
-    default="{track}/{stem}.{ext}",
-    show_default=True,
-    help="Path of an output inside the output folder.",
+    "--refine",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="Steps that fit the sources' levels and tone to the mixture; by default the quality's.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of all that is drawn at random.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Worker processes.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Of each worker; by default they share the cores."
 )
 @click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a report on all files as JSON."
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the workers run: here, or on a Ray cluster.",
 )
+@click.option("--ray-address", metavar="ADDRESS", help="Of the Ray cluster; RAY_ADDRESS, or a new local one.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Also what the decoders say.")
 def separate(
-    inputs: tuple[Path, ...],
-    out: Path,
-    model: str,
+    inputs: tuple[str, ...],
+    manifests: tuple[str, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    out: str,
     stems: str | None,
-    two_stems: str | None,
-    format: str,
-    subtype: str | None,
-    device: str,
-    precision: str,
     segment: float | None,
-    existing: str,
-    template: str,
-    report: Path | None,
+    report: str | None,
+    jobs: int,
+    threads: int | None,
+    engine: str,
+    ray_address: str | None,
     quiet: bool,
     verbose: bool,
+    **options: Any,
 ) -> None:
-    """Write one audio file per source of every INPUT (files, and folders with all they contain).
+    """Write one audio file per source of every INPUT.
 
-    The paths of the results go to stdout, all else to stderr. The exit code is 0 only if every input was
-    separated from beginning to end.
+    INPUT may be files, folders with all they contain, quoted patterns such as 'music/**/*.flac', and - for
+    stdin. The paths of the results go to stdout, all else to stderr. The exit code is 0 only if every input
+    was separated from beginning to end.
     """
-    from rich.console import Console
-
-    from sepvae import __version__
-    from sepvae.batch import file_report, find_jobs, write_report
-    from sepvae.encoding import choose_encoding
-    from sepvae.outputs import output_paths
-    from sepvae.separator import SEGMENT_S, Separator
+    from sepvae.workers import Task, share_of_threads
 
     logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
-    chosen = None if stems is None else [name.strip() for name in stems.split(",") if name.strip()]
-    choose_encoding(format, subtype, depth="PCM_24", channels=1)
-    output_paths(out, template, "track", ["stem"], format)
-    if report is not None and not (report.parent.is_dir() and os.access(report.parent, os.W_OK)):
-        raise OutputError(f"{report}: the report cannot be written, {report.parent} is no folder to write to")
-    jobs = find_jobs(inputs, out)
-    if not jobs:
-        raise SepvaeError(f"no audio files in {', '.join(map(str, inputs))}")
-    if len(jobs) > 1 and "{track}" not in template:
-        raise OutputError(f"template {template!r}: needs {{track}} to tell {len(jobs)} inputs apart")
-    with contextlib.nullcontext() if verbose else _quiet_libraries():
-        console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False)
-        separator = Separator.from_pretrained(
-            model, device, precision=precision, segment_s=SEGMENT_S if segment is None else segment
-        )
-        separator.select(chosen, two_stems)
-        console.print(
-            f"model {model} ({', '.join(separator.sources)}) on {separator.device}, {separator.precision}"
-        )
-        settings = {
-            "sepvae": __version__,
-            "model": model,
-            "device": str(separator.device),
-            "precision": separator.precision,
-            "segment_s": separator.segment_s,
-        }
-        entries: list[dict[str, Any]] = []
-        try:
-            for job in jobs:
-                result = _separate_one(
-                    separator,
-                    job,
-                    console,
-                    out,
-                    stems=chosen,
-                    two_stems=two_stems,
-                    format=format,
-                    subtype=subtype,
-                    existing=existing,
-                    template=template,
-                )
-                entries.append(file_report(job, result))
-        finally:
-            if report is not None:
-                write_report(report, settings, entries)
-    counts = {
-        status: sum(e["status"] == status for e in entries)
-        for status in ("done", "skipped", "incomplete", "failed")
-    }
-    if len(jobs) > 1:
-        console.print(", ".join(f"{count} {status}" for status, count in counts.items() if count))
-    if counts["incomplete"] or counts["failed"]:
+    if segment is not None:
+        options["segment_s"] = segment
+    task = Task(Path(out), stems=names(stems), verify=report is not None, **options)
+    _check(task, to_stdout=out == PIPE, report=report)
+    with ExitStack() as stack:
+        if not verbose:
+            stack.enter_context(quiet_libraries())
+        messages = stack.enter_context(Messages(quiet=quiet))
+        batch = _find(inputs, manifests, include, exclude, task, stack)
+        count = min(jobs, len(batch))
+        task = replace(task, threads=threads or share_of_threads(count))
+        if out == PIPE:
+            crew = stack.enter_context(_stdout_crew(task, len(batch)))
+        else:
+            crew = stack.enter_context(_crew(task, count, engine, ray_address))
+        messages.start(task.model, crew.info, count)
+        messages.renamed(batch)
+        head = {**asdict(task), "out": out, "seed": task.seed, **crew.info, "jobs": count, "engine": engine}
+        entries = _work_off(batch, crew, messages, head, report)
+    if any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
 
 
-def _separate_one(
-    separator: Separator, job: Job, console: Console, out: Path, **options: Any
-) -> SeparatedFile | SepvaeError:
-    """Separate one file with a progress bar; tell the paths on stdout and everything else on stderr."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+def _work_off(
+    batch: Sequence[Job], crew: Crew, messages: Messages, head: dict[str, Any], report: str | None
+) -> list[Entry]:
+    """Separate all inputs, telling about each; write the report, also when interrupted."""
+    from sepvae import __version__
+    from sepvae.report import count, unfinished, write_report
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    if job.clash is not None:
-        console.print(f"{job.path}: written as {job.track}, since {job.clash} has the same name")
+    entries = [unfinished(job) for job in batch]
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    interrupted = True
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(job.path.name, total=1.0)
-            result = separator.separate_file(
-                job.path,
-                out,
-                track=job.track,
-                progress=lambda fraction: bar.update(task, completed=fraction),
-                **options,
-            )
-    except SepvaeError as error:
-        click.echo(f"error: {error}", err=True)
-        return error
-    if result.loss:
-        click.echo(f"error: {job.path}: {result.loss}; what is there has been separated", err=True)
-    for warning in result.warnings:
-        console.print(f"{job.path}: {warning}")
-    console.print(f"{job.path}: {_summary(result, separator)}")
-    for path in result:
-        click.echo(os.fsencode(path))
-    return result
+        for index, entry in crew.run(batch, lambda index, done: messages.progress(index, batch[index], done)):
+            entries[index] = entry
+            messages.result(index, batch[index], entry, crew.info["residual_source"])
+        interrupted = False
+    finally:
+        if report is not None:
+            head |= {"interrupted": interrupted, "started": started, "seconds": time.monotonic() - clock}
+            write_report(report, {"sepvae": __version__, **head}, entries)
+    if len(batch) > 1:
+        messages.total(count(entries))
+    return entries
 
 
-def _summary(result: SeparatedFile, separator: Separator) -> str:
-    if result.skipped:
-        return "skipped, its outputs exist already"
-    duration_s = result.frames / result.sample_rate
-    speed = duration_s / result.seconds
-    text = f"{duration_s:.1f} s separated in {result.seconds:.1f} s ({speed:.1f} times real time)"
-    if result.residual_db is not None and result.residual_db > -60:
-        stem = separator.model.config.residual_source
-        text += f"; {result.residual_db:.0f} dB beyond the model's reach went to {stem}"
-    return text
+def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
+    """Refuse at once what could not be done at the end."""
+    from sepvae.encoding import choose_encoding
+    from sepvae.outputs import output_paths
+
+    choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
+    output_paths(task.out, task.template, "track", ["stem"], task.format)
+    if to_stdout and (task.format, task.subtype or "FLOAT") != ("wav", "FLOAT"):
+        raise OutputError("stdout gets a wav of float samples, so --format and --subtype have no say")
+    if report is not None:
+        folder = Path(report).parent
+        if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise OutputError(f"{report}: the report cannot be written, {folder} is no folder to write to")
 
 
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep decoders written in C, which print on file descriptor 2, from adding lines to our messages."""
-    try:
-        descriptor = sys.stderr.fileno()
-    except (OSError, AttributeError):  # stderr is no file, so theirs is not ours
-        yield
-        return
-    original = sys.stderr
-    with os.fdopen(os.dup(descriptor), "w", buffering=1, errors="backslashreplace") as copy:
-        with open(os.devnull, "w") as null:
-            os.dup2(null.fileno(), descriptor)
-        sys.stderr = copy
+def _find(
+    inputs: Sequence[str],
+    manifests: Sequence[str],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    task: Task,
+    stack: ExitStack,
+) -> list[Job]:
+    """The inputs that are meant; what comes from stdin is kept until the stack is closed."""
+    from sepvae.batch import find_jobs, read_manifest
+    from sepvae.stdio import spooled
+
+    if not inputs and not manifests:
+        raise click.UsageError("Missing argument 'INPUT...'.")
+    if [*inputs, *manifests].count(PIPE) > 1:
+        raise SepvaeError("stdin can be read once only")
+    wanted = list(inputs)
+    for manifest in manifests:
         try:
-            yield
-        finally:
-            sys.stderr = original
-            os.dup2(copy.fileno(), descriptor)
+            with click.open_file(manifest, "rb") as file:
+                wanted += read_manifest(file)
+        except OSError as error:
+            raise SepvaeError(f"{manifest}: the manifest cannot be read ({error.strerror})") from error
+    stdin = None
+    if PIPE in inputs:
+        stdin = stack.enter_context(spooled(sys.stdin.buffer))
+    batch = find_jobs(wanted, task.out, include=include, exclude=exclude, stdin=stdin)
+    if not batch:
+        raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}")
+    if len(batch) > 1 and "{track}" not in task.template:
+        raise OutputError(f"template {task.template!r}: needs {{track}} to tell {len(batch)} inputs apart")
+    return batch
+
+
+def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
+    """The workers that the options ask for."""
+    if engine == "ray":
+        from sepvae.cluster import RayCrew
+
+        return RayCrew(task, count, ray_address)
+    from sepvae.workers import hire
+
+    return hire(task, count)
+
+
+def _stdout_crew(task: Task, inputs: int) -> Crew:
+    """A worker that writes its one stem to stdout."""
+    from sepvae.workers import PipeWorker, Solo
+
+    if inputs != 1:
+        raise OutputError(f"stdout takes the stem of one input, found {inputs}")
+    return Solo(PipeWorker(task, sys.stdout.buffer))

@@ -1,0 +1,153 @@
+"""What `sepvae separate` tells while it works: paths on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from rich.progress import TaskID
+
+    from sepvae.batch import Job
+    from sepvae.report import Entry
+
+_REMARKABLE_DB = -60  # energy beyond the model's reach from here on is worth a word
+
+
+class Messages:
+    """Tells about the files of a batch; on a terminal, with a bar for each that is being worked on.
+
+    Args:
+        quiet: errors only.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False)
+        self._bars: dict[int, TaskID] = {}
+        self._progress = None
+        if self._console.is_terminal and not quiet:
+            text = TextColumn("{task.description}", markup=False)
+            self._progress = Progress(
+                text,
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+        self._cleanup = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._cleanup.enter_context(self._progress)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._cleanup.close()
+
+    def remark(self, text: str) -> None:
+        self._console.print(one_line(text))
+
+    def error(self, text: str) -> None:
+        self._above_bars(f"error: {one_line(text)}")
+
+    def start(self, model: str, info: Mapping[str, Any], workers: int) -> None:
+        by = f", {workers} workers" if workers > 1 else ""
+        self.remark(
+            f"model {model} ({', '.join(info['sources'])}) on {info['device']}, {info['precision']}{by}"
+        )
+
+    def renamed(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.clash is not None:
+                self.remark(f"{job}: written as {job.track}, since {job.clash} has the same name")
+
+    def progress(self, index: int, job: Job, fraction: float) -> None:
+        if self._progress is not None:
+            if index not in self._bars:
+                self._bars[index] = self._progress.add_task(one_line(job.path.name), total=1.0)
+            self._progress.update(self._bars[index], completed=fraction)
+
+    def result(self, index: int, job: Job, entry: Entry, residual_source: str) -> None:
+        """Tell what became of one input."""
+        if self._progress is not None and index in self._bars:
+            self._progress.remove_task(self._bars.pop(index))
+        if entry["status"] == "failed":
+            self.error(entry["error"])
+            self.remark_lines(entry.get("traceback", ""))
+            return
+        if entry["loss"]:
+            self.error(f"{job}: {entry['loss']}; what is there has been separated")
+        for warning in entry["warnings"]:
+            self.remark(f"{job}: {warning}")
+        self.remark(f"{job}: {_summary(entry, residual_source)}")
+        for output in entry["outputs"].values():
+            self._above_bars(os.fsencode(output["path"]), err=False)
+
+    def remark_lines(self, text: str) -> None:
+        for line in text.splitlines():
+            self.remark(line)
+
+    def total(self, counts: Mapping[str, int]) -> None:
+        self.remark(", ".join(f"{number} {status}" for status, number in counts.items()))
+
+    def _above_bars(self, text: str | bytes, *, err: bool = True) -> None:
+        """Print past the console, which would hold back what must be seen, with the bars out of the way."""
+        if self._progress is not None:
+            self._progress.stop()
+        click.echo(text, err=err)
+        if self._progress is not None:
+            self._progress.start()
+
+
+def one_line(text: str) -> str:
+    """Text without control characters, which a file's name may hold, so that it stays one harmless line."""
+    return "".join(char if char.isprintable() or ord(char) > 0xFF else ascii(char)[1:-1] for char in text)
+
+
+def _summary(entry: Entry, residual_source: str) -> str:
+    if entry.get("skipped"):
+        return "skipped, the same stems are there already"
+    text = (
+        f"{entry['duration_s']:.1f} s separated in {entry['seconds']:.1f} s "
+        f"({entry['real_time_factor']:.1f} times real time)"
+    )
+    residual_db = entry["residual_db"]
+    if residual_db is not None and residual_db > _REMARKABLE_DB:
+        text += f"; {residual_db:.0f} dB beyond the model's reach went to {residual_source}"
+    return text
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """The names in a list with commas."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep decoders written in C, which print on file descriptor 2, from adding lines to our messages."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except (OSError, AttributeError):  # stderr is no file, so theirs is not ours
+        yield
+        return
+    original = sys.stderr
+    with os.fdopen(os.dup(descriptor), "w", buffering=1, errors="backslashreplace") as copy:
+        with open(os.devnull, "w") as null:
+            os.dup2(null.fileno(), descriptor)
+        sys.stderr = copy
+        try:
+            yield
+        finally:
+            sys.stderr = original
+            os.dup2(copy.fileno(), descriptor)
