@@ -43,10 +43,10 @@ class Quality:
 
 QUALITIES = {
     "fast": Quality(),
-    "balanced": Quality(refine=10, sharpness=0.65),
-    "best": Quality(refine=20, sharpness=0.65, levels_db=(-6.0, 0.0, 6.0)),
+    "balanced": Quality(),
+    "best": Quality(levels_db=(-6.0, 0.0, 6.0)),
 }
-"""Presets for models whose card names none of its own."""
+"""Presets for a model whose card names none: nothing that has to be tuned on music like the model's."""
 
 
 def choose(name: str, card: Mapping[str, Any], refine: int | None = None) -> Quality:

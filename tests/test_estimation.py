@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from sepvae.card import read_card
 from sepvae.errors import ShapeError
 from sepvae.estimation import context_frames
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE
 from sepvae.quality import QUALITIES, Quality, choose
+from sepvae.resources import resource_dir
 from sepvae.separator import Separator
 from sepvae.signal import gains
 
@@ -107,11 +109,19 @@ def test_a_mask_network_has_nothing_to_refine(model: SeparationVAE, song: np.nda
 def test_presets_come_from_the_card_where_it_has_some() -> None:
     assert choose("fast", {}) == Quality()
     assert choose("best", {}) == QUALITIES["best"]
-    card = {"quality": {"balanced": {"sharpness": 0.5}}}
-    assert choose("balanced", card).sharpness == 0.5
-    assert choose("balanced", card).refine == QUALITIES["balanced"].refine
+    card = {"quality": {"balanced": {"sharpness": 0.5, "refine": 3}, "best": {"sharpness": 0.6}}}
+    assert choose("balanced", card) == Quality(refine=3, sharpness=0.5)
+    assert choose("best", card) == Quality(sharpness=0.6, levels_db=QUALITIES["best"].levels_db)
     assert choose("balanced", card, refine=0).refine == 0
     assert choose("fast", card, refine=7) == Quality(refine=7)
+
+
+def test_bundled_models_have_presets_that_can_be_read() -> None:
+    for path in resource_dir("pretrained").glob("*/card.json"):
+        card = read_card(path.parent)
+        presets = [choose(name, card) for name in QUALITIES]
+        assert presets[0] == Quality(), "fast is the plain Wiener filter"
+    assert choose("balanced", read_card(resource_dir("pretrained") / "music")).refine > 0
 
 
 @pytest.mark.parametrize(
