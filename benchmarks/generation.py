@@ -1,10 +1,10 @@
 """The source autoencoders on their own: `python benchmarks/generation.py samples|codec|denoise MODEL ...`.
 
-`samples MODEL --out DIR`: draws from every source's prior, a picture of them, and how often each autoencoder claims
-them: the one with the highest ELBO of the sound after Griffin-Lim, at -20 dBFS. `codec MODEL DATASET`: rate and
-error of coded stems, beside Opus at about the same rates. `denoise MODEL DATASET`: noisy solos through their own
-autoencoder and through the separation. Errors of the codecs are root-mean-square differences of banded log-power
-over cells above -60 dBFS, and log-spectral ones only: neither Griffin-Lim nor a listener keeps the waveform.
+`samples MODEL --out DIR`: draws from every source's prior, sounds and a picture of some, and how often each
+autoencoder claims them, which is the one with the highest ELBO (of S ~ N_c(0, v) for 64 frames, at -20 dBFS).
+`codec MODEL DATASET`: rate and error of coded stems, beside Opus at about the same rates. `denoise MODEL DATASET`:
+noisy solos through their own autoencoder and through the separation. Errors of the codecs are root-mean-square
+differences of banded log-power over cells above -60 dBFS: neither Griffin-Lim nor a listener keeps the waveform.
 """
 
 from __future__ import annotations
@@ -28,36 +28,54 @@ from sepvae.signal import metrics
 from sepvae.sounds import resample, write_sound
 
 QUIET_DB = -60.0
+BATCH = 16
+CLAIMED_FRAMES = 64
 OPUS_RATE = 48000
 
 
 def samples(model: SeparationVAE, options: argparse.Namespace) -> None:
     """Print which autoencoder claims the draws of each; write the first draws and a picture."""
     options.out.mkdir(parents=True, exist_ok=True)
-    sources, rate = model.config.sources, model.config.sample_rate
+    sources = model.config.sources
     shown: dict[str, list[Tensor]] = {}
     print(f"| draws of | {' | '.join(f'VAE {s}' for s in sources)} |\n{'|---' * (len(sources) + 1)}|")
     for source in sources:
         claims: Counter[str] = Counter()
-        for seed in range(options.number):
-            seeded = torch.Generator().manual_seed(seed)
+        for seed in range(0, options.number, BATCH):
+            count = min(BATCH, options.number - seed)
+            P = drawn_powers(model, source, count, torch.Generator().manual_seed(seed), options.temperature)
+            bounds = [
+                model.source_vae(name).elbo(P, model.bands.sizes, torch.Generator().manual_seed(seed))
+                for name in sources
+            ]
+            claims.update(sources[k] for k in torch.stack(bounds).argmax(0).tolist())
+        for seed in range(options.sounds):
             x = generation.sample(
                 model,
                 source,
                 options.seconds,
-                generator=seeded,
+                generator=torch.Generator().manual_seed(seed),
                 temperature=options.temperature,
                 iterations=options.iterations,
             )
             x *= 0.1 / x.square().mean().sqrt()
-            bounds = generation.elbo(model, x, seeded)
-            claims[max(bounds, key=bounds.__getitem__)] += 1
-            if seed < 16:
-                shown.setdefault(source, []).append(x)
-            if seed < 4:
-                write_sound(options.out / f"{source}-{seed}.wav", x.numpy(), rate)
+            shown.setdefault(source, []).append(x)
+            write_sound(options.out / f"{source}-{seed}.wav", x.numpy(), model.config.sample_rate)
         print(f"| {source} | {' | '.join(f'{100 * claims[s] / options.number:.0f} %' for s in sources)} |")
     picture(options.out / "samples.png", model, shown)
+
+
+def drawn_powers(
+    model: SeparationVAE, source: str, count: int, generator: torch.Generator, temperature: float
+) -> Tensor:
+    """Banded power of draws of S ~ N_c(0, v) with v drawn from the prior, at -20 dBFS: `[count, 2, N, T]`."""
+    v = model.source_vae(source).sample(CLAIMED_FRAMES, count, generator, temperature).exp()
+    speckle = torch.empty(count, 2, model.bands.n_bins, CLAIMED_FRAMES).exponential_(generator=generator)
+    P = v * model.bands.merge(speckle)
+    level = (P * model.bands.sizes[:, None]).sum((1, 2, 3), keepdim=True) / (
+        2 * model.bands.n_bins * CLAIMED_FRAMES
+    )
+    return 0.01 * P / level
 
 
 def picture(path: Path, model: SeparationVAE, shown: dict[str, list[Tensor]]) -> None:
@@ -65,7 +83,7 @@ def picture(path: Path, model: SeparationVAE, shown: dict[str, list[Tensor]]) ->
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = 8
+    columns = max(map(len, shown.values()))
     figure = Figure(figsize=(2 * columns, 2.2 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(shown), columns, sharex=True, sharey=True, squeeze=False)
@@ -192,7 +210,8 @@ def main() -> None:
         command.add_argument("--iterations", type=int, default=generation.GRIFFIN_LIM_ITERATIONS)
         if name == "samples":
             command.add_argument("--out", type=Path, required=True, help="folder for sounds and a picture")
-            command.add_argument("--number", type=int, default=64)
+            command.add_argument("--number", type=int, default=64, help="draws that are claimed")
+            command.add_argument("--sounds", type=int, default=8, help="draws that become sounds")
             command.add_argument("--temperature", type=float, default=1.0)
             command.add_argument("--seconds", type=float, default=3.0)
         else:

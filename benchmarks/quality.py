@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--max-seconds", type=float, help="only this much of each song")
     parser.add_argument("--steps", default=",".join(map(str, STEPS)), help="numbers of steps, with commas")
     parser.add_argument("--only", help="settings to measure beside fast, with commas (default: all)")
+    parser.add_argument("--no-speed", action="store_true", help="scores alone")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -140,8 +141,9 @@ def main() -> None:
     chosen = settings(card, tuple(map(int, options.steps.split(","))))
     if options.only:
         chosen = {name: chosen[name] for name in dict.fromkeys(["fast", *options.only.split(",")])}
+    timed = {} if options.no_speed else {n: q for n, q in chosen.items() if "sharpness" not in n}
     excerpt = next(stretches(options.datasets[0], model, 30.0))
-    speeds = {name: speed(model, q, excerpt) for name, q in chosen.items() if "sharpness" not in name}
+    speeds = {name: speed(model, q, excerpt) for name, q in timed.items()}
     memory = Remembered(model)
     separators = {name: Separator(model, "cpu", segment_s=WHOLE_S, quality=q) for name, q in chosen.items()}
     sets: dict[str, Any] = {}
