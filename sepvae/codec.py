@@ -19,13 +19,15 @@ from torch import Tensor
 from sepvae.errors import AudioFileError, OutputError, ShapeError
 from sepvae.generation import LATENT_FRAMES, latent_shapes
 from sepvae.models.vae import FRAME_MULTIPLE, VAEConfig
+from sepvae.resample import check_rate
 
 MAGIC = b"sepvae-latents-1\n"
 STEP = 1.0
 """Default step of the rounding, in standard deviations of the posterior."""
 MAX_HEADER_BYTES = 1 << 20
 MAX_FRAMES = 1 << 24
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
+MAX_SAMPLES = 1 << 36
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0}]
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,15 @@ def read(path: str | os.PathLike[str], config: VAEConfig) -> CodedStem:
         raise AudioFileError(f"{path}: no latents that `sepvae encode` has written")
     try:
         return _parse(data[len(MAGIC) :], config)
-    except (ValueError, KeyError, TypeError, OverflowError, lzma.LZMAError) as error:
+    except (
+        ShapeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        lzma.LZMAError,
+    ) as error:
         raise AudioFileError(f"{path}: damaged, or made by another kind of model ({error})") from error
 
 
@@ -153,8 +163,11 @@ def _parse(data: bytes, config: VAEConfig) -> CodedStem:
     header: dict[str, Any] = json.loads(data[4 : 4 + size])
     counts = {name: int(header[name]) for name in ("sample_rate", "channels", "samples", "frames")}
     frames = counts["frames"]
-    if not 0 < frames <= MAX_FRAMES or frames % FRAME_MULTIPLE or counts["channels"] not in (1, 2):
-        raise ValueError("its header is wrong")
+    check_rate(counts["sample_rate"])
+    if not 0 < frames <= MAX_FRAMES or frames % FRAME_MULTIPLE:
+        raise ValueError("an impossible number of frames")
+    if counts["channels"] not in (1, 2) or not 0 < counts["samples"] <= MAX_SAMPLES:
+        raise ValueError("an impossible length or number of channels")
     shapes = latent_shapes(config, frames)
     steps = tuple(None if s is None else np.asarray(s, np.float32) for s in header["steps"])
     if len(steps) != len(LATENT_FRAMES):

@@ -16,6 +16,7 @@ from sepvae.errors import AudioFileError, CheckpointError, ShapeError
 from sepvae.models.separation import MaskNet, SeparationVAE, power
 
 RATE = 44100
+RATE_TEXT = b"44100"
 SOURCE = "drums"
 
 
@@ -169,6 +170,11 @@ def test_damaged_files_are_refused_in_one_line(
         with pytest.raises(AudioFileError) as caught:
             codec.read(path, model.config.vae)
         assert len(str(caught.value).splitlines()) == 1
+    for old, new in ((b'"channels":2', b'"channels":7'), (b'"samples":', b'"samples":-'), (RATE_TEXT, b"1")):
+        assert old in data
+        path.write_bytes(data.replace(old, new))
+        with pytest.raises(AudioFileError, match="damaged"):
+            codec.read(path, model.config.vae)
     with pytest.raises(AudioFileError, match="cannot be read"):
         codec.read(tmp_path / "nowhere", model.config.vae)
     with pytest.raises(ShapeError, match="fewer than 3 levels"):
