@@ -20,12 +20,12 @@ def train(recipe: str, overrides: tuple[str, ...], print_only: bool, multirun: b
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from sepvae.training import run
 
-    if multirun:
-        if print_only:
-            raise click.UsageError("--print and --multirun do not go together")
-        for folder in run.sweep(recipe, overrides):
-            click.echo(os.fsencode(folder))
+    if print_only and multirun:
+        raise click.UsageError("--print and --multirun do not go together")
+    folders = (
+        run.sweep(recipe, overrides) if multirun else [run.train(recipe, overrides, print_only=print_only)]
+    )
+    if print_only or int(os.environ.get("LOCAL_RANK", 0)):  # the first of several processes speaks for all
         return
-    result = run.train(recipe, overrides, print_only=print_only)
-    if not print_only:
-        click.echo(os.fsencode(result))
+    for folder in folders:
+        click.echo(os.fsencode(folder))

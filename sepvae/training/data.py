@@ -98,9 +98,12 @@ class MixtureData(lightning.LightningDataModule):
         stream = self.stream(0)
         return [stream.batch(index) for index in range(count)]
 
-    def share(self) -> Share:
-        """The part of every batch that this process takes."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def share(self, rank: int, world: int) -> Share:
+        """The part of every batch that one of several processes takes.
+
+        Raises:
+            RecipeError: the parts would not be equal.
+        """
         if self.mixing.batch_size % (world * self.pieces):
             raise RecipeError(
                 f"data.mixing.batch_size={self.mixing.batch_size} cannot be split evenly over {world} devices "
@@ -108,13 +111,17 @@ class MixtureData(lightning.LightningDataModule):
             )
         return Share(rank, world, self.pieces)
 
+    def own_share(self) -> Share:
+        """The part of every batch that this process takes."""
+        return self.share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else WHOLE
+
     def train_dataloader(self) -> DataLoader[Mixture]:
         start = self.trainer.global_step if self.trainer else 0
-        stream = self.stream(start, self.share())
+        stream = self.stream(start, self.own_share())
         return DataLoader(stream, batch_size=None, num_workers=self.config.workers)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        share = self.share()
+        share = self.own_share()
         return DataLoader(NumberedWindows(self.valid, share.rank, share.world), batch_size=None)
 
     def manifest(self) -> dict[str, Any]:

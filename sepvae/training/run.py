@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,13 +137,19 @@ def fit(config: DictConfig) -> Path:
     data = MixtureData(config, module.model)
     manifest = data.manifest()
     trainer = build_trainer(config, data, run_dir)
+    data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
     if trainer.is_global_zero:
         records.write_records(run_dir, config, manifest)
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
     if resume is None:
         set_levels(module.model, config, data)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*treespec.*")  # Lightning's own use of a torch interface
+        warnings.filterwarnings(
+            "ignore", ".*(exists and is not empty|across ranks is zero).*"
+        )  # as it should be
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     if trainer.is_global_zero:
         if config.trainer.export == "best":
             take_best(module, run_dir)
