@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from sepvae.signal.metrics import ACTIVE_DB, WINDOW_S
 
 
 class ValidationWindows(Dataset[tuple[str, Tensor, list[int]]]):
-    """Windows of 10 s in which at least two sources sound, spread evenly over the songs of a dataset.
+    """Windows in which at least two sources sound, spread evenly over the songs of a dataset.
+
+    They last 10 s, or as long as the longest song where that is less; with one source, all in which it sounds count.
 
     Args:
         root: dataset in the stems layout.
@@ -32,18 +35,21 @@ class ValidationWindows(Dataset[tuple[str, Tensor, list[int]]]):
 
     def __init__(self, root: str | Path, sources: Sequence[str], sample_rate: int, windows: int) -> None:
         self.name, self.sources = Path(root).name, tuple(sources)
-        self.length = int(WINDOW_S * sample_rate)
-        songs = scan(root, sources).songs
+        manifest = scan(root, sources)
+        songs = manifest.songs if len(sources) > 1 else manifest.tracks
+        self.length = min(int(WINDOW_S * sample_rate), max((song.frames for song in songs), default=0))
         wrong = [song.name for song in songs if song.sample_rate != sample_rate]
         if wrong:
             raise DataError(f"validation needs files at {sample_rate} Hz, {wrong[0]} has another rate")
         per_song = -(-windows // max(len(songs), 1))
-        places = [
+        places = (
             (song, int((i + 0.5) / per_song * max(song.frames - self.length, 0)))
             for i in range(per_song)
             for song in songs
-        ]
-        self.places = [place for place in places if len(self._read(*place)[1]) > 1][:windows]
+        )
+        enough = min(2, len(self.sources))
+        sounding = (place for place in places if len(self._read(*place)[1]) >= enough)
+        self.places = list(islice(sounding, windows))
 
     def __len__(self) -> int:
         return len(self.places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +46,7 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(folder), version_base="1.3"):
             config = hydra.compose(name, [*overrides, *search])
-        missing = OmegaConf.missing_keys(config)
+        missing = list(_missing(OmegaConf.to_container(config, resolve=False)))
         if not missing:
             OmegaConf.resolve(config.model)
     except (HydraException, OmegaConfBaseException) as error:
@@ -55,6 +55,14 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
         needed = ", ".join(f"{key}=..." for key in sorted(missing))
         raise RecipeError(f"recipe {recipe!r} needs {needed}")
     return one_source(config)
+
+
+def _missing(values: Any, prefix: str = "") -> Iterator[str]:
+    """Keys whose values are still to be given, found without looking at what refers to them."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if value == "???":
+            yield f"{prefix}{key}"
+        yield from _missing(value, f"{prefix}{key}.")
 
 
 def _prepared_sources(root: str) -> ListConfig:

@@ -94,6 +94,8 @@ class Stems(Dataset):
 class Solos(Dataset):
     """Any folder `<source>/**`: recordings of one source each, which need not belong together.
 
+    What is kept for validation is mixed there: the first recording of each source, the second of each, and so on.
+
     Args:
         valid: share of each source's recordings kept for validation, in [0, 1).
     """
@@ -111,20 +113,23 @@ class Solos(Dataset):
 
     def tracks(self, root: Path) -> list[RawTrack]:
         tracks = []
+        kept: dict[str, list[Part]] = {}
         for folder in folders_of(root):
+            source = folder.name
             paths = {slug(str(path.relative_to(folder))): path for path in audio_files(folder, deep=True)}
-            kept = held_out(paths, self.valid)
+            held = held_out(paths, self.valid)
             tracks += [
-                RawTrack(
-                    "valid" if name in kept else "train",
-                    f"{folder.name}-{name}",
-                    {folder.name: (Part(path),)},
-                    solo=True,
-                )
+                RawTrack("train", f"{source}-{name}", {source: (Part(path),)}, solo=True)
                 for name, path in paths.items()
+                if name not in held
             ]
+            if held:
+                kept[source] = [Part(paths[name]) for name in sorted(held)]
         if not tracks:
             raise DataError(f"expected <source>/<anything>.<wav|flac|mp3|...> under {root}")
+        for index in range(max(map(len, kept.values()), default=0)):
+            stems = {source: (parts[index % len(parts)],) for source, parts in kept.items()}
+            tracks.append(RawTrack("valid", f"mixture-{index:04d}", stems))
         return tracks
 
 

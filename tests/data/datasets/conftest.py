@@ -137,8 +137,8 @@ def moisesdb(root: Path) -> None:
 def slakh2100(root: Path) -> None:
     """The README of slakh-utils and the page on Zenodo: `{train,validation,test}/TrackXXXXX/` with metadata.yaml,
     mix.flac and stems/SXX.flac, mono, 44.1 kHz, 16 bit; the redux version adds a folder `omitted` of duplicates. Under
-    "stems", metadata.yaml gives each SXX its inst_class, is_drum, program_num and audio_rendered; some rare instruments were
-    not rendered and have no file.
+    "stems", metadata.yaml gives each SXX its inst_class, is_drum, program_num and audio_rendered; some rare
+    instruments were not rendered and have no file.
 
     Not checked: the full list of inst_class values (the names of General MIDI's families are assumed, "Drums" and
     "Sound effects" among them), and that mix.flac holds nothing that the stems do not.
@@ -154,6 +154,7 @@ def slakh2100(root: Path) -> None:
     }
     for split, song in (
         ("train", "Track00001"),
+        ("train", "Track00002"),
         ("validation", "Track01501"),
         ("test", "Track01876"),
         ("omitted", "Track00009"),
@@ -272,7 +273,7 @@ def stems(root: Path) -> None:
         put(root / track / "keys.wav", wave("keys", 44100, 0.8, 2, seed), 44100)
     put(root / "third" / "mixture.wav", wave("flute", 44100, 1.0), 44100)
     (root / "third" / "notes.txt").write_text("not audio")
-    (root / "second" / "keys.wav").unlink()
+    (root / "first" / "keys.wav").unlink()
 
 
 def solos(root: Path) -> None:

@@ -1,0 +1,159 @@
+"""Every dataset's recipes compose, build, and learn on what its reader makes of a tiny dataset in its layout."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepvae.data.cache import prepare
+from sepvae.data.datasets import find
+from sepvae.errors import RecipeError
+from sepvae.models.separation import SeparationVAE
+from sepvae.resources import resource_dir
+from sepvae.training.data import MixtureData
+from sepvae.training.modules import SeparationModule, VAEModule
+from sepvae.training.recipe import compose
+from sepvae.training.run import build_module
+
+RATE = 8000
+TINY = [
+    f"model.sample_rate={RATE}",
+    "model.n_fft=256",
+    "model.hop_length=64",
+    "model.kept_bins=16",
+    "model.band_width=7",
+    "model.trunk_channels=[4,6,6,8]",
+    "model.trunk_blocks=[1,1,1,1]",
+    "model.vae.bands=32",
+    "model.vae.patch=1",
+    "model.vae.latent_channels=[3,2,1]",
+    "model.vae.encoder_channels=[4,4,6,6]",
+    "model.vae.decoder_channels=[6,4,4]",
+    "data.workers=0",
+    "data.valid_windows=2",
+    "data.mixing.frames=24",
+    "data.mixing.batch_size=2",
+    "trainer.precision=32-true",
+    "optim.lr=1e-2",
+]
+OPTIONS = {
+    "librimix1": ("librimix", {"speakers": "1"}),
+    "librimix3": ("librimix", {"speakers": "3"}),
+    "fsdd": ("fsdd", {"mixtures": "5"}),
+    "speech_commands": ("speech_commands", {"mixtures": "5"}),
+}
+"""Recipes whose dataset has another name, or options."""
+RECIPES = (
+    "stems",
+    "solos",
+    "musdb18hq",
+    "musdb18",
+    "moisesdb",
+    "slakh2100",
+    "dnr",
+    "voicebank",
+    "librimix",
+    "librimix1",
+    "librimix3",
+    "fsdd",
+    "speech_commands",
+)
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    layouts: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A tiny dataset as its recipe reads it, made once."""
+    made: dict[str, Path] = {}
+
+    def out(recipe: str) -> Path:
+        if recipe not in made:
+            name, options = OPTIONS.get(recipe, (recipe, {}))
+            made[recipe] = tmp_path_factory.mktemp("prepared") / recipe
+            prepare(find(name).with_options(options), layouts(name), made[recipe], sample_rate=RATE, jobs=1)
+        return made[recipe]
+
+    return out
+
+
+def learn(module: VAEModule | SeparationModule, data: MixtureData) -> tuple[float, float]:
+    """Loss of one batch before and after some steps on it, the sampled latents the same."""
+    batch = data.stream(0).batch(0)
+    module.log_terms = lambda terms: None  # type: ignore[method-assign]  # there is no trainer to log to
+    module.model.set_level(torch.full((32,), -9.0))
+    optimizer = torch.optim.AdamW(module.parameters(), module.optim.lr)
+    losses = []
+    for _ in range(STEPS):
+        loss = module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses[0], losses[-1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_solo_training_learns(recipe: str, prepared: Callable[[str], Path]) -> None:
+    config = compose(f"{recipe}/vae", [*TINY, f"data.root={prepared(recipe)}", "trainer.accelerator=cpu"])
+    torch.manual_seed(0)
+    module = build_module(config)
+    assert isinstance(module, VAEModule)
+    data = MixtureData(config, module.model)
+    manifest = json.loads((prepared(recipe) / "manifest.json").read_text())
+    assert list(module.model.config.sources) == manifest["sources"]
+    before, after = learn(module, data)
+    assert after < before - 1.0  # nats: the likelihood of every bin has grown by a factor of e
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_separation_training_learns_and_validates(recipe: str, prepared: Callable[[str], Path]) -> None:
+    settings = [*TINY, f"data.root={prepared(recipe)}", "init=null", "losses.frozen_steps=0"]
+    config = compose(f"{recipe}/separation", settings)
+    torch.manual_seed(0)
+    module = build_module(config)
+    assert isinstance(module, SeparationModule)
+    data = MixtureData(config, module.model)
+    before, after = learn(module, data)
+    assert after < before - 1.0  # of its terms, weighted: nats and tenths of decibels
+    with torch.no_grad():
+        estimates = module.validation_step((0, *data.valid[0][0]), 0)
+    assert estimates.shape[0] == len(module.model.config.sources)
+    assert module.found
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_recipe_as_it_is_builds_its_model(recipe: str, prepared: Callable[[str], Path]) -> None:
+    root = prepared(recipe)
+    config = compose(f"{recipe}/separation", [f"data.root={root}", "init=null"])
+    with torch.device("meta"):
+        model = build_module(config).model
+    assert isinstance(model, SeparationVAE)
+    if recipe.startswith("librimix") and recipe != "librimix1":
+        assert set(model.vaes) == {"speech", "noise"}
+    dataset = find(OPTIONS.get(recipe, (recipe, {}))[0])
+    assert model.config.sample_rate == dataset.sample_rate  # so prepare needs no --rate
+    readme = (resource_dir("recipes") / recipe / "README.md").read_text(encoding="utf-8")
+    for words in (f"sepvae data prepare {dataset.name}", f"sepvae train {recipe}", "Licence", "Size"):
+        assert words in readme, words
+
+
+def test_every_recipe_of_a_dataset_is_tested_here() -> None:
+    folders = {path.parent.name for path in resource_dir("recipes").glob("*/separation.yaml")}
+    assert folders - {"music", "speech"} == set(RECIPES)
+
+
+def test_own_sources_come_from_the_manifest(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=re.escape("names no sources")):
+        compose("stems/vae", [f"data.root={tmp_path}"])
+    with pytest.raises(RecipeError, match=r"needs data\.root"):
+        compose("stems/vae")
+    config = compose("stems/vae", [f"data.root={tmp_path}", "model.sources=[a,b]"])
+    assert config.model.residual_source == "b"
