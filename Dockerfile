@@ -19,11 +19,11 @@ CMD ["--help"]
 FROM base AS separate
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
     pip install --extra-index-url https://download.pytorch.org/whl/cpu -c /src/constraints.txt "torch==2.11.0+cpu" /src
-USER sepvae
+USER 1000
 WORKDIR /data
 
 FROM base AS train
 RUN --mount=type=bind,from=source,source=/src,target=/src,rw \
     pip install -c /src/constraints.txt "/src[train]"
-USER sepvae
+USER 1000
 WORKDIR /data
