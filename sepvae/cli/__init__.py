@@ -48,7 +48,9 @@ class _Group(click.Group):
             click.echo(f"error: {error.name} is not installed: pip install 'sepvae[train]'", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was finished is kept", err=True)
+            click.echo(
+                "interrupted; what was finished is kept, the same command goes on from there", err=True
+            )
             ctx.exit(130)
 
 
@@ -77,21 +79,23 @@ def models(ctx: click.Context) -> None:
 @models.command("list")
 def list_models() -> None:
     """Print a table of the bundled models."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from sepvae import pretrained
 
-    table = Table("name", "sources", "rate", "parameters", "size", "SI-SDRi", "data", "licence")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in ("name", "sources", "rate", "params,\nsize", "SI-SDRi", "data", "licence"):
+        words = {"sources": 8, "data": 11, "licence": 7}.get(column)
+        table.add_column(column, no_wrap=words is None, min_width=words, overflow="fold")
     for row in map(pretrained.model_row, pretrained.available()):
-        scores = "\n".join(f"{name} {score:.1f} dB" for name, score in row.scores.items())
         table.add_row(
             row.name,
             ", ".join(row.sources),
-            f"{row.sample_rate} Hz",
-            f"{row.parameters / 1e6:.1f} M",
-            f"{row.size_bytes / 1e6:.1f} MB",
-            scores,
+            f"{row.sample_rate / 1000:g} kHz",
+            f"{row.parameters / 1e6:.1f} M\n{row.size_bytes / 1e6:.1f} MB",
+            "\n".join(f"{name} {score:.1f} dB" for name, score in row.scores.items()),
             ", ".join(row.data),
             row.licence,
         )
