@@ -149,9 +149,9 @@ def interpolate(
     name = _source_of(first, source, vaes)
     a, b = (_read(path, vaes)[2] for path in (first, second))
     length = min(a.shape[1], b.shape[1])
-    ends = [generation.encode(vaes, name, x[:, :length])[0] for x in (a, b)]
+    one, other = (generation.encode(vaes, name, x[:, :length])[0] for x in (a, b))
     for index, path in enumerate(_numbered(out, number)):
-        between = generation.interpolate(*ends, (index + 1) / (number + 1))
+        between = generation.interpolate(one, other, (index + 1) / (number + 1))
         sound = generation.synthesise(
             vaes, generation.decode(vaes, name, between), length, generator=_generator(seed)
         )
