@@ -1,5 +1,6 @@
 """Recipes: what the command line makes of them, without training."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 from sepvae import checkpoint
+from sepvae.card import read_card
 from sepvae.errors import DataError, RecipeError
-from sepvae.training import run
+from sepvae.models.separation import SeparationConfig, SeparationVAE
+from sepvae.training import records, run
 from sepvae.training.objectives import LossConfig, OptimConfig
 from sepvae.training.recipe import compose, for_stage, plan, typed, unfold
 
@@ -123,3 +126,20 @@ def test_vaes_of_single_sources_come_together(
         for name, tensor in model.state_dict().items():
             if name.startswith("vaes."):
                 assert torch.equal(state[name], tensor)
+
+
+def test_fine_tuning_starts_from_the_trained_weights(
+    tmp_path: Path, settings: Settings, tiny_config: SeparationConfig
+) -> None:
+    trained = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=8000))
+    data = [{"name": "theirs"}]
+    checkpoint.save(tmp_path / "trained", trained, {"data": data, "licence": "CC0-1.0"})
+    config = compose("music/finetune", settings(tmp_path / "run", f"init={tmp_path / 'trained'}"))
+    model = run.build_module(config).model
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+    folder = records.export(model, config, tmp_path / "model", 1, {"train": {"tracks": 1, "hours": 1}})
+    card = read_card(folder)
+    assert [entry["name"] for entry in card["data"]] == ["theirs", "own recordings"]
+    assert card["licence"] == "CC0-1.0"
+    assert card["training"]["init"][0]["sha256"] == read_card(tmp_path / "trained")["weights"]["sha256"]
