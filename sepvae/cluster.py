@@ -46,7 +46,7 @@ class RayCrew:
         resources = {"num_cpus": min(task.threads or 1, self._largest("CPU"))}
         if task.device.startswith("cuda") or (task.device == "auto" and self._largest("GPU")):
             resources["num_gpus"] = 1
-        self._remote: Any = functools.partial(ray.remote, max_retries=0, **resources)
+        self._remote: Any = ray.remote(max_retries=0, **resources)
         try:
             self.info: dict[str, Any] = ray.get(self._remote(_info).remote(self._task))
         except ray.exceptions.RayTaskError as error:
