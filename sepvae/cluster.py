@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sepvae.batch import Job
 from sepvae.errors import SepvaeError
 from sepvae.report import Entry, failure
-from sepvae.workers import OnProgress, Task, Worker
+from sepvae.workers import Entries, OnProgress, Task, Worker
 
 if TYPE_CHECKING:
     from typing import Self
@@ -46,7 +46,7 @@ class RayCrew:
         resources = {"num_cpus": min(task.threads or 1, self._largest("CPU"))}
         if task.device.startswith("cuda") or (task.device == "auto" and self._largest("GPU")):
             resources["num_gpus"] = 1
-        self._remote: Any = ray.remote(max_retries=0, **resources)
+        self._remote: Any = self._ray.remote(max_retries=0, **resources)
         try:
             self.info: dict[str, Any] = ray.get(self._remote(_info).remote(self._task))
         except ray.exceptions.RayTaskError as error:
@@ -64,8 +64,8 @@ class RayCrew:
     def __exit__(self, *exc: object) -> None:
         self._stop()
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[tuple[int, Entry]]:
-        """Give the index and the entry of every job; of progress within one, nothing is told."""
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
+        """Separate the inputs of all jobs; of progress within one, nothing is told."""
         ray, separate = self._ray, self._remote(_separate)
         waiting = iter(enumerate(jobs))
         running: dict[Any, int] = {}

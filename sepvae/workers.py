@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, float], None]
 """Takes the index of a job and the fraction of it that is done."""
+
+Entries = Generator[tuple[int, Entry], None, None]
+"""Index and entry of every job, in the order in which they get ready; closing it stops the work."""
 
 _STOP_S = 60  # for workers to remove what they have not finished
 _PROGRESS_S = 0.1  # between two messages on progress
@@ -170,8 +173,8 @@ class Crew(Protocol):
 
     def __exit__(self, *exc: object) -> None: ...
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[tuple[int, Entry]]:
-        """Give the index and the entry of every job, in the order in which they get ready."""
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
+        """Separate the inputs of all jobs."""
 
 
 class Solo:
@@ -187,7 +190,7 @@ class Solo:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[tuple[int, Entry]]:
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
         for index, job in enumerate(jobs):
             yield index, self._worker(job, partial(on_progress, index))
 
@@ -234,7 +237,7 @@ class Processes:
     def __exit__(self, *exc: object) -> None:
         self._stop(kill_after_s=_STOP_S)
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Iterator[tuple[int, Entry]]:
+    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
         waiting = deque(range(len(jobs)))
         while waiting or any(member.index is not None for member in self._members):
             for member in self._members:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +33,7 @@ class Messages:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self._console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False)
+        self._batch: Sequence[Job] = ()
         self._bars: dict[int, TaskID] = {}
         self._progress = None
         if self._console.is_terminal and not quiet:
@@ -61,30 +62,34 @@ class Messages:
     def error(self, text: str) -> None:
         self._above_bars(f"error: {one_line(text)}")
 
-    def start(self, model: str, info: Mapping[str, Any], workers: int) -> None:
+    def start(self, model: str, info: Mapping[str, Any], workers: int, batch: Sequence[Job]) -> None:
+        """Tell who will work, and which inputs get another name than their own."""
+        self._batch = batch
         by = f", {workers} workers" if workers > 1 else ""
         self.remark(
             f"model {model} ({', '.join(info['sources'])}) on {info['device']}, {info['precision']}{by}"
         )
-
-    def renamed(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
+        for job in batch:
             if job.clash is not None:
                 self.remark(f"{job}: written as {job.track}, since {job.clash} has the same name")
 
-    def progress(self, index: int, job: Job, fraction: float) -> None:
+    def progress(self, index: int, fraction: float) -> None:
+        """Move the bar of one input."""
         if self._progress is not None:
             if index not in self._bars:
-                self._bars[index] = self._progress.add_task(one_line(job.path.name), total=1.0)
+                name = one_line(self._batch[index].path.name)
+                self._bars[index] = self._progress.add_task(name, total=1.0)
             self._progress.update(self._bars[index], completed=fraction)
 
-    def result(self, index: int, job: Job, entry: Entry, residual_source: str) -> None:
+    def result(self, index: int, entry: Entry, residual_source: str) -> None:
         """Tell what became of one input."""
+        job = self._batch[index]
         if self._progress is not None and index in self._bars:
             self._progress.remove_task(self._bars.pop(index))
         if entry["status"] == "failed":
             self.error(entry["error"])
-            self.remark_lines(entry.get("traceback", ""))
+            for line in entry.get("traceback", "").splitlines():
+                self.remark(line)
             return
         if entry["loss"]:
             self.error(f"{job}: {entry['loss']}; what is there has been separated")
@@ -93,10 +98,6 @@ class Messages:
         self.remark(f"{job}: {_summary(entry, residual_source)}")
         for output in entry["outputs"].values():
             self._above_bars(os.fsencode(output["path"]), err=False)
-
-    def remark_lines(self, text: str) -> None:
-        for line in text.splitlines():
-            self.remark(line)
 
     def total(self, counts: Mapping[str, int]) -> None:
         self.remark(", ".join(f"{number} {status}" for status, number in counts.items()))

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,9 +150,8 @@ def separate(
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
-        messages.start(task.model, crew.info, count)
-        messages.renamed(batch)
-        head = {**asdict(task), "out": out, "seed": task.seed, **crew.info, "jobs": count, "engine": engine}
+        messages.start(task.model, crew.info, count, batch)
+        head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
         entries = _work_off(batch, crew, messages, head, report)
     if any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
@@ -169,9 +168,10 @@ def _work_off(
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     interrupted = True
     try:
-        for index, entry in crew.run(batch, lambda index, done: messages.progress(index, batch[index], done)):
-            entries[index] = entry
-            messages.result(index, batch[index], entry, crew.info["residual_source"])
+        with closing(crew.run(batch, messages.progress)) as results:
+            for index, entry in results:
+                entries[index] = entry
+                messages.result(index, entry, crew.info["residual_source"])
         interrupted = False
     finally:
         if report is not None:
