@@ -109,6 +109,8 @@ def prepare(
         raise DataError(
             f"no track of {dataset.name} under {root} can be read; the first: {next(iter(skipped.values()))}"
         )
+    if not any(track.split == "valid" for track in made):
+        log.warning("no track is kept for validation: train with data.valid=[]")
     return _write_manifest(settings, made, skipped, out)
 
 

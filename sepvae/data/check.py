@@ -65,7 +65,7 @@ def check(
     look = functools.cache(functools.partial(_look, thorough=thorough))
     seconds = 0.0
     for index, track in enumerate(tracks, 1):
-        found, length_s = _check_track(track, look)
+        found, length_s = _check_track(track, look, dataset.together)
         problems += found
         seconds += length_s
         progress(index, len(tracks))
@@ -83,7 +83,9 @@ class _Look:
     broken: str = ""
 
 
-def _check_track(track: RawTrack, look: Callable[[Part], _Look]) -> tuple[list[Problem], float]:
+def _check_track(
+    track: RawTrack, look: Callable[[Part], _Look], together: bool
+) -> tuple[list[Problem], float]:
     problems = [Problem("missing", path, "") for path in track.missing]
     if not track.stems and not track.missing:
         problems.append(Problem("note", Path(track.split, track.name), "has none of the sources"))
@@ -101,7 +103,8 @@ def _check_track(track: RawTrack, look: Callable[[Part], _Look]) -> tuple[list[P
             problems.append(Problem("note", part.path, f"{seen.channels} channels, the first two are taken"))
         if seen.silent:
             problems.append(Problem("note", part.path, "nothing but silence"))
-    problems += _differing(track, rates, lengths)
+    if together:
+        problems += _differing(track, rates, lengths)
     return problems, max(lengths.values(), default=0.0)
 
 

@@ -97,8 +97,9 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
 
 def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
     files: dict[str, Path] = {}
+    names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
     for source in sources:
-        found = [path for extension in EXTENSIONS if (path := folder / f"{source}{extension}").is_file()]
+        found = [folder / name for extension in EXTENSIONS if (name := f"{source}{extension}") in names]
         if len(found) > 1:
             raise DataError(f"two files for one stem: {found[0]} and {found[1].name}")
         if found:

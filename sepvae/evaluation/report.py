@@ -22,6 +22,7 @@ from sepvae.evaluation.gates import SoloTable, gate_methods, reference_methods, 
 from sepvae.evaluation.oracles import Spectra
 from sepvae.evaluation.plots import spectrograms
 from sepvae.evaluation.summary import REPORT_NAME
+from sepvae.models.permutation import in_order_of
 from sepvae.models.separation import SeparationConfig, SeparationModel, SeparationVAE
 from sepvae.quality import choose
 from sepvae.separator import Separator
@@ -182,6 +183,9 @@ class _Run:
             for label, separator in self.separators.items():
                 stems = separator.separate(excerpt.mixture, excerpt.sample_rate)
                 estimates = np.stack([stems[source] for source in self.config.sources])
+                if self.config.alike:
+                    pair = torch.from_numpy(excerpt.references), torch.from_numpy(estimates)
+                    estimates = in_order_of(*pair, self.config.alike).numpy()
                 self._add(label, excerpt, estimates)
                 if label == "model":
                     song.take(excerpt, estimates)

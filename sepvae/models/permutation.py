@@ -61,3 +61,23 @@ def take(signals: Tensor, order: Tensor) -> Tensor:
     """
     index = order.reshape(*order.shape, *(1,) * (signals.ndim - 2))
     return signals.take_along_dim(index, 1)
+
+
+def in_order_of(references: Tensor, estimates: Tensor, alike: Sequence[Sequence[int]]) -> Tensor:
+    """Estimates of one mixture, those of sources that are alike each in the place of the source it is nearest to.
+
+    Args:
+        references: true sources; what they have beyond the estimates is left out.
+        estimates: in the order of the model's heads.
+        alike: groups of indices of sources that are alike.
+
+    Shape: references `[K, C, L]`, estimates `[K, C, L']`, L' <= L -> `[K, C, L']`.
+    """
+    if not alike:
+        return estimates
+
+    def error(found: Tensor) -> Tensor:
+        return (estimates - found).square().sum((2, 3))
+
+    order = best_order(error, references[None, ..., : estimates.shape[-1]], alike)
+    return estimates[order[0].argsort()]

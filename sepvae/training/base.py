@@ -14,7 +14,7 @@ from torch import Tensor
 from sepvae.data.augment import TONE_POINTS
 from sepvae.data.mixing import Mixture
 from sepvae.models.losses import output_error_db
-from sepvae.models.permutation import best_order, take
+from sepvae.models.permutation import best_order, in_order_of, take
 from sepvae.models.separation import SeparationModel, power
 from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
@@ -95,20 +95,6 @@ class SpectrogramModule(lightning.LightningModule):
         order = best_order(error, given, alike)  # B, K
         return dataclasses.replace(targets, P=take(targets.P, order), cross=take(targets.cross, order))
 
-    def in_order_of(self, sources: Tensor, estimates: Tensor) -> Tensor:
-        """Estimates of sources that share a VAE, each in the place of the source that it is nearest to.
-
-        Shape: sources `[K, 2, L]`, estimates `[K, 2, L']`, L' <= L -> `[K, 2, L']`.
-        """
-
-        def error(references: Tensor) -> Tensor:
-            return (estimates - references).square().sum((2, 3))
-
-        if not self.model.config.alike:
-            return estimates
-        order = best_order(error, sources[None, ..., : estimates.shape[-1]], self.model.config.alike)
-        return estimates[order[0].argsort()]
-
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.optim.lr, betas=(0.9, 0.99), weight_decay=self.optim.weight_decay
@@ -125,7 +111,7 @@ class SpectrogramModule(lightning.LightningModule):
         Shape: sources `[K, 2, L]` -> estimates `[K, 2, L']`, L' <= L.
         """
         number, name, sources, active = batch
-        estimates = self.in_order_of(sources, self.estimates(sources).float())
+        estimates = in_order_of(sources, self.estimates(sources).float(), self.model.config.alike)
         length = estimates.shape[-1]
         heard = estimates.mean(1).cpu().numpy()
         mono, mix = (

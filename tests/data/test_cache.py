@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,15 @@ def test_what_cannot_be_read_is_left_out_and_named(
     assert "silence" in reasons["c"]
     assert {name for split in manifest["splits"].values() for name in split} == {"a", "d"}
     assert "left out" in caplog.text
+
+
+def test_a_set_without_validation_says_so(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("b", "c", "d"):
+        shutil.rmtree(raw / name)
+    assert set(made(raw, tmp_path / "out")["splits"]) == {"train"}
+    assert "data.valid=[]" in caplog.text
 
 
 def test_folders_that_do_not_fit_are_refused(raw: Path, tmp_path: Path) -> None:

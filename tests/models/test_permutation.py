@@ -8,7 +8,7 @@ import torch
 
 from sepvae.errors import ShapeError
 from sepvae.models.build import build, config_dict
-from sepvae.models.permutation import best_order, orders, take
+from sepvae.models.permutation import best_order, in_order_of, orders, take
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 
 
@@ -44,6 +44,15 @@ def test_the_cost_of_the_best_order_is_the_smallest_of_all() -> None:
     best = error(take(references, best_order(error, references, [(0, 1, 2)]))).sum(1)
     slow = torch.stack([error(references[:, list(order)]).sum(1) for order in permutations(range(3))]).amin(0)
     torch.testing.assert_close(best, slow)
+
+
+def test_estimates_are_put_in_the_place_of_the_nearest_speaker() -> None:
+    sources = torch.randn(3, 2, 50, generator=torch.Generator().manual_seed(2))
+    estimates = sources[[1, 0, 2], :, :40] + 0.01
+    torch.testing.assert_close(in_order_of(sources, estimates, [(0, 1)]), sources[..., :40] + 0.01)
+    noise_first = sources[[2, 1, 0]]
+    assert in_order_of(sources, noise_first, [(0, 1)])[2].equal(sources[0])  # only speakers change places
+    assert in_order_of(sources, estimates, []) is estimates
 
 
 def test_sources_share_one_vae_and_have_heads_of_their_own(separation_vae: SeparationVAE) -> None:

@@ -107,6 +107,8 @@ class Dataset(ABC):
     sample_rate: ClassVar[int]
     channels: ClassVar[int]
     archives: ClassVar[tuple[Archive, ...]] = ()
+    together: ClassVar[bool] = True
+    """Whether the files of a track were recorded together, so that they should be equally long."""
 
     @abstractmethod
     def tracks(self, root: Path) -> list[RawTrack]:

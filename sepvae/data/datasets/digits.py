@@ -66,6 +66,7 @@ class _Digits(Dataset):
 
     sample_rate = 8000
     channels = 1
+    together = False
 
     mixtures: int
 

@@ -108,6 +108,7 @@ class Solos(Dataset):
     size = "any"
     sample_rate = 44100
     channels = 2
+    together = False
 
     valid: float = 0.1
 

@@ -243,12 +243,18 @@ def test_two_files_for_one_stem_are_refused(tmp_path: Path) -> None:
         find("stems").tracks(tmp_path)
 
 
-def test_solos_are_found_at_any_depth_in_any_format(layouts: Layouts) -> None:
-    tracks = find("solos").tracks(layouts("solos"))
-    assert {tuple(track.stems) for track in tracks} == {("flute",), ("drums",)}
-    assert all(track.solo for track in tracks)
-    assert len(tracks) == 7
-    assert {track.split for track in tracks if "flute" in track.stems} == {"train", "valid"}
+def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(layouts: Layouts) -> None:
+    dataset = find("solos")
+    tracks = dataset.tracks(layouts("solos"))
+    solos = [track for track in tracks if track.split == "train"]
+    assert all(track.solo for track in solos)
+    assert [tuple(track.stems) for track in solos] == [("drums",)] * 3 + [("flute",)] * 2
+    (mixture,) = (track for track in tracks if track.split == "valid")
+    assert set(mixture.stems) == {"drums", "flute"}
+    used = {part.path for track in solos for part in track.parts}
+    assert not used & {part.path for part in mixture.parts}
+    stems = dataset.render(mixture, RATE, 2)
+    assert stems["drums"].shape == stems["flute"].shape
 
 
 def test_one_name_is_never_held_out_and_a_share_is_spread() -> None:
