@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from sepvae.evaluation.plots import spectrograms
+from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.separation import SeparationModel
 
 
@@ -106,3 +107,19 @@ class Examples(Callback):
         for stem, wave in audio.items():
             path = self.folder / f"{stem}.wav"
             soundfile.write(path, wave.clip(-1, 1).T, config.sample_rate, subtype="PCM_16")
+
+
+class Compile(Callback):
+    """Compiles the convolutional bodies of the networks in place, so that names and checkpoints stay the same.
+
+    Args:
+        backend: of `torch.compile`, such as `inductor`.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        for part in pl_module.modules():
+            if isinstance(part, UNet | BottomUp):
+                part.compile(dynamic=False, backend=self.backend)

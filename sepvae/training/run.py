@@ -11,31 +11,21 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-)
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint
 from sepvae.errors import RecipeError
-from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.build import build
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
-from sepvae.training.base import SCORE, SpectrogramModule, mean_levels
-from sepvae.training.callbacks import AtomicCheckpoints, Examples, FrozenExport, WeightEMA
+from sepvae.training.base import SpectrogramModule, mean_levels
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON
 from sepvae.training.objectives import LossConfig, OptimConfig
 from sepvae.training.recipe import Plan, compose, plain, plan, typed, unfold
+from sepvae.training.trainer import build_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -222,101 +212,6 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> None:
     best = run_dir / "checkpoints" / "best.ckpt"
     if best.is_file():
         module.load_state_dict(torch.load(best, map_location=module.device, weights_only=True)["state_dict"])
-
-
-def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
-    """Lightning trainer with the callbacks and loggers of every run."""
-    settings = config.trainer
-    if settings.export not in ("last", "best"):
-        raise RecipeError(f"trainer.export is last or best, found {settings.export!r}")
-    return lightning.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.num_nodes,
-        strategy=strategy(config),
-        precision=settings.precision,
-        max_steps=config.optim.max_steps,
-        gradient_clip_val=settings.gradient_clip,
-        accumulate_grad_batches=settings.accumulate,
-        val_check_interval=int(settings.val_every) * int(settings.accumulate),
-        check_val_every_n_epoch=None,
-        log_every_n_steps=20,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_progress_bar=bool(settings.progress),
-        enable_model_summary=False,
-        callbacks=callbacks(config, data, run_dir),
-        logger=loggers(config, run_dir),
-        plugins=[AtomicCheckpoints()],
-        default_root_dir=run_dir,
-    )
-
-
-def strategy(config: DictConfig) -> str | Strategy:
-    """How several processes share the work: by DDP, since parts of a model rest in some steps."""
-    settings = config.trainer
-    single = settings.devices in (1, "1", "auto") and settings.num_nodes == 1
-    if settings.strategy != "auto" or (single and torch.cuda.device_count() < 2):
-        return str(settings.strategy)
-    return DDPStrategy(find_unused_parameters=True)
-
-
-def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Callback]:
-    """Checkpoints, the moving average, examples, and what else the recipe asks for."""
-    settings, folder = config.trainer, run_dir / "checkpoints"
-    made: list[Callback] = [
-        ModelCheckpoint(
-            folder,
-            every_n_train_steps=int(settings.checkpoint_every),
-            save_top_k=0,
-            save_last=True,
-            enable_version_counter=False,
-        ),
-        WeightEMA(float(settings.ema_decay), int(settings.ema_start)),
-    ]
-    if config.logger.csv or config.logger.tensorboard:
-        made.append(LearningRateMonitor("step"))
-    if any(map(len, data.valid)):
-        made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
-        if settings.early_stopping:
-            made.append(EarlyStopping(SCORE, mode="max", patience=int(settings.early_stopping)))
-        if settings.examples:
-            made.append(Examples(run_dir / "examples"))
-    elif settings.early_stopping or settings.export == "best":
-        raise RecipeError(
-            "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
-        )
-    if settings.progress:
-        made.append(RichProgressBar(refresh_rate=10))
-    if settings.compile:
-        made.append(Compile())
-    if config.stage == "separation":
-        manifest = data.manifest()
-        made.append(
-            FrozenExport(
-                lambda model, step: records.export(model, config, run_dir / "frozen", step, manifest)
-            )
-        )
-    return made
-
-
-class Compile(Callback):
-    """Compiles the convolutional bodies of the networks in place, so that names and checkpoints stay the same."""
-
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        for part in pl_module.modules():
-            if isinstance(part, UNet | BottomUp):
-                part.compile(dynamic=False)
-
-
-def loggers(config: DictConfig, run_dir: Path) -> list[Logger]:
-    """The loggers that the recipe switches on."""
-    made: list[Logger] = []
-    if config.logger.csv:
-        made.append(CSVLogger(run_dir, name="csv", flush_logs_every_n_steps=20))
-    if config.logger.tensorboard:
-        made.append(TensorBoardLogger(run_dir, name="", version="tensorboard"))
-    return made
 
 
 def replace_folder(source: Path, target: Path) -> None:

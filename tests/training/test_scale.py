@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from sepvae.data.mixing import Share
-from sepvae.training import run
+from sepvae.training import run, trainer
 
 Settings = Callable[..., list[str]]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
@@ -49,13 +49,13 @@ class Gradients(Callback):
 def test_a_split_batch_gives_the_gradients_of_the_whole(
     split: list[str], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = run.callbacks
+    plain = trainer.callbacks
     monkeypatch.setattr(run, "LEVEL_BATCHES", 2)
     recipe = ["init=null", "losses.frozen_steps=2", "losses.solo_every=1", "trainer.val_every=100"]
     for name, more in (("whole", ["trainer.devices=1"]), ("split", split)):
         folder = tmp_path / name
         folder.mkdir()
-        monkeypatch.setattr(run, "callbacks", lambda *a, to=folder: [*plain(*a), Gradients(to)])
+        monkeypatch.setattr(trainer, "callbacks", lambda *a, to=folder: [*plain(*a), Gradients(to)])
         run.train("music/separation", settings(folder, *recipe, *more))
     for step in range(4):
         whole, part = (torch.load(tmp_path / name / f"{step}.pt") for name in ("whole", "split"))
@@ -94,3 +94,16 @@ def test_a_chain_that_is_killed_ends_in_the_weights_of_an_undisturbed_one(
     resumed = weights(run.train("music", cut))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, atol=0, rtol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_compiled_networks_learn_the_same(
+    settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+    recipe = ["init=null", "optim.max_steps=2", "losses.frozen_steps=1", "trainer.val_every=100"]
+    plain = weights(run.train("music/separation", settings(tmp_path / "plain", *recipe)))
+    backend = "trainer.compile=aot_eager"
+    compiled = weights(run.train("music/separation", settings(tmp_path / "compiled", *recipe, backend)))
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, atol=1e-3, rtol=1e-2, msg=name)
