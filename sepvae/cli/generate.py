@@ -79,7 +79,7 @@ def sample(
 @_source_option
 @click.option(
     "--step",
-    default=1.0,
+    default=2.0,
     show_default=True,
     type=click.FloatRange(0, 100, min_open=True),
     help="Step of the rounding, in standard deviations of the posterior.",
