@@ -23,7 +23,7 @@ from sepvae.resample import check_rate
 
 MAGIC = b"sepvae-latents-1\n"
 STEP = 2.0
-"""Default step of the rounding, in standard deviations of the posterior: finer ones lower no error (docs/generation.md)."""
+"""Default step of the rounding, in standard deviations of the posterior: finer ones lower no error."""
 MAX_HEADER_BYTES = 1 << 20
 MAX_FRAMES = 1 << 24
 MAX_SAMPLES = 1 << 36
