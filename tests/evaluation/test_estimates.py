@@ -43,7 +43,8 @@ def test_the_stems_of_a_model_score_as_the_model_does(
     for track in corpora.scan(songs):
         mixture = sum(corpora.read_stems(track, RATE).values())
         write(tmp_path / "stems" / track.name, separator.separate(mixture, RATE))
-    ours = evaluate(taught_model, songs, device="cpu", museval=False, quality="fast")["methods"]["model"]["sources"]
+    found = evaluate(taught_model, songs, device="cpu", museval=False, quality="fast")
+    ours = found["methods"]["model"]["sources"]
     theirs = evaluate_estimates(tmp_path / "stems", songs, museval=False)["methods"]["model"]["sources"]
     for source in SOURCES:
         for key in ("si_sdr", "si_sdr_improvement"):  # bfloat16 against other block borders
