@@ -144,7 +144,10 @@ def start(work: Path, out: str, model: str, jobs: int) -> subprocess.Popen[bytes
     command += ["-o", str(work / out), "-m", model, "--device", "cpu", "--jobs", str(jobs)]
     command += ["--existing", "skip", "--report", str(work / f"{out}.json")]
     log = (work / f"{out}.log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log)
+    # a shell may have started us in the background, with SIGINT ignored
+    return subprocess.Popen(
+        command, stdout=log, stderr=log, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
 
 
 def stop_after(process: subprocess.Popen[bytes], out: Path, inputs: int, number: int) -> tuple[int, int]:
@@ -214,7 +217,8 @@ def row(found: dict[str, Any]) -> dict[str, str]:
     """What happened, as a row of docs/reliability.md."""
     first, second = found["kills"]
     passed = (
-        found["good_complete"] == found["good"]
+        [kill["exit_code"] for kill in found["kills"]] == [-signal.SIGKILL, 130]
+        and found["good_complete"] == found["good"]
         and found["identical_files"] == found["files"]
         and not found["left_over"]
         and not found["bad_unreported"]
@@ -245,7 +249,9 @@ def main() -> None:
     parser.add_argument("--bad", type=int, help="bad ones among them (default: one in twenty)")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes (default: %(default)s)")
     parser.add_argument("--model", help="name or folder (default: a tiny one with random weights)")
-    parser.add_argument("--out", type=Path, help="write the rows for docs/reliability.md here, as JSON")
+    parser.add_argument(
+        "--json", "--out", dest="out", type=Path, help="write the rows for docs/reliability.md here, as JSON"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sepvae-batch-") as folder:
         work = Path(folder)

@@ -321,7 +321,7 @@ def _work(task: Task, connection: Connection) -> None:
         nonlocal last
         if time.monotonic() - last > _PROGRESS_S:
             last = time.monotonic()
-            connection.send(("progress", fraction))
+            connection.send(("progress", float(fraction)))
 
     with contextlib.suppress(EOFError, BrokenPipeError):
         try:

@@ -38,10 +38,10 @@ def test_stems_of_every_depth_null(
     step: float,
 ) -> None:
     path = tmp_path / "song.wav"
-    soundfile.write(path, rng.uniform(-1, 1, (3001, channels)), 48000, subtype)
+    soundfile.write(path, rng.uniform(-0.9, 0.9, (3001, channels)), 48000, subtype)
     result = separator.separate_file(path, tmp_path / "out", verify=True)
     assert result.sum_error is not None
-    assert result.sum_error.peak <= step / result.gain
+    assert result.sum_error.peak <= (0 if written != "FLOAT" and result.gain == 1 else step / result.gain)
     assert result.sum_error.extra_frames == 0
     stem = soundfile.info(result.outputs["bass"])
     assert (stem.subtype, stem.channels, stem.frames, stem.samplerate) == (written, channels, 3001, 48000)
