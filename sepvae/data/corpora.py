@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,12 +161,13 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
         DataError: unreadable, or more than two channels.
     """
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
-            if start:
-                file.seek(min(start, file.frames))
-            audio = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True).T  # C, L
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        if (mapped := _mapped(path)) is not None:
+            samples, rate = mapped
+            stop = len(samples) if frames is None else start + frames
+            audio = samples[start:stop].T * np.float32(1 / 32768)  # C, L
+        else:
+            audio, rate = _decoded(path, start, frames)
+    except (soundfile.SoundFileError, OSError, RuntimeError, struct.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if audio.shape[0] > 2:
         raise DataError(f"expected one or two channels in {path}, found {audio.shape[0]}")
@@ -174,6 +176,43 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
     if frames is not None and audio.shape[1] < frames:
         audio = np.pad(audio, ((0, 0), (0, frames - audio.shape[1])))
     return np.ascontiguousarray(audio), rate
+
+
+def _decoded(path: str | Path, start: int, frames: int | None) -> tuple[np.ndarray, int]:
+    """A part of any file that libsndfile reads, `[C, L]`, and its rate."""
+    with soundfile.SoundFile(str(path)) as file:
+        if start:
+            file.seek(min(start, file.frames))
+        audio = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)
+        return audio.T, file.samplerate
+
+
+def _mapped(path: str | Path) -> tuple[np.ndarray, int] | None:
+    """Samples of a whole 16-bit WAV file as a memory map, `[L, C]`, and their rate; None for any other file.
+
+    A map costs less than half of what libsndfile does, and only the part that is looked at is read.
+    """
+    if not str(path).lower().endswith(".wav"):
+        return None
+    with open(path, "rb") as file:
+        head = file.read(1 << 12)
+        size = os.fstat(file.fileno()).st_size
+        at, shape = 12, (0, 0, 0)
+        while head[:4] == b"RIFF" and head[8:12] == b"WAVE" and at + 8 <= len(head):
+            name, length = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
+            at += 8
+            if name == b"fmt ":
+                shape = struct.unpack_from("<HHI", head, at)  # kind, channels, rate
+                if shape[0] != 1 or struct.unpack_from("<H", head, at + 14)[0] != 16:
+                    return None
+            elif name == b"data":
+                channels = shape[1]
+                if not channels or not length or length % (2 * channels) or at + length > size:
+                    return None
+                samples = np.memmap(file, "<i2", "r", offset=at, shape=(length // (2 * channels), channels))
+                return samples, shape[2]
+            at += length + length % 2
+    return None
 
 
 def read_stems(track: Track, sample_rate: int) -> dict[str, np.ndarray]:

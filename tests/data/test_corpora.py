@@ -95,6 +95,44 @@ def test_a_part_of_a_file_is_padded_past_its_end_and_mono_is_doubled(
     assert not read_audio(tmp_path / "x.wav", start=5000, frames=10)[0].any()
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("span", [(0, None), (0, 100), (333, 200), (700, 300), (2000, 5)])
+def test_a_mapped_file_reads_as_a_decoded_one(
+    tmp_path: Path, rng: np.random.Generator, channels: int, span: tuple[int, int | None]
+) -> None:
+    samples = (noise(rng, channels).T * 32767).astype(np.int16)
+    samples[5] = -32768
+    soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="PCM_16")
+    soundfile.write(tmp_path / "x.flac", samples, RATE, subtype="PCM_16")
+    start, frames = span
+    mapped, rate = read_audio(tmp_path / "x.wav", start=start, frames=frames)
+    decoded, _ = read_audio(tmp_path / "x.flac", start=start, frames=frames)
+    np.testing.assert_array_equal(mapped, decoded)
+    assert (mapped.dtype, rate) == (np.float32, RATE)
+    assert type(mapped) is np.ndarray
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT", "PCM_U8", "ALAW"])
+def test_other_wav_files_are_decoded(tmp_path: Path, rng: np.random.Generator, subtype: str) -> None:
+    audio = noise(rng)
+    soundfile.write(tmp_path / "x.wav", audio.T, RATE, subtype=subtype)
+    # eight bits, linear or not, are the coarsest of them
+    np.testing.assert_allclose(read_audio(tmp_path / "x.wav")[0], audio, atol=0.02)
+
+
+def test_a_wav_file_that_is_cut_short_or_has_more_chunks_is_read(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    samples = (noise(rng).T * 32767).astype(np.int16)
+    soundfile.write(tmp_path / "x.wav", samples, RATE, subtype="PCM_16")
+    whole = (tmp_path / "x.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[:1044])
+    assert read_audio(tmp_path / "cut.wav")[0].shape == (2, 250)
+    more = b"LIST" + (6).to_bytes(4, "little") + b"INFOab"
+    (tmp_path / "more.wav").write_bytes(whole[:12] + more + whole[12:])
+    np.testing.assert_array_equal(read_audio(tmp_path / "more.wav")[0], read_audio(tmp_path / "x.wav")[0])
+
+
 def test_stems_are_brought_to_one_rate_and_length(tmp_path: Path, rng: np.random.Generator) -> None:
     put(tmp_path / "song" / "vocals.wav", noise(rng, length=400))
     put(tmp_path / "song" / "drums.wav", noise(rng, length=1000))
