@@ -67,17 +67,17 @@ def find_jobs(
         exclude: patterns of those to leave out.
         stdin: file that holds what came from standard input, which the input `-` means.
     """
-    found: dict[Path, tuple[Path, str, str]] = {}
+    found: dict[str, tuple[Path, str, str]] = {}
     for entry in _expanded(inputs):
         if entry == STDIN and stdin is not None:
-            found.setdefault(stdin, (stdin, "stdin", STDIN))
+            found.setdefault(os.path.realpath(stdin), (stdin, "stdin", STDIN))
         elif os.path.isdir(entry):
             for path, track in _in_folder(Path(entry), Path(out_dir), include, exclude):
-                found.setdefault(path.resolve(), (path, track, ""))
+                found.setdefault(os.path.realpath(path), (path, track, ""))
         else:
             path = Path(entry)
             path = path.absolute() if str(path) == STDIN else path  # libsndfile takes - for stdin
-            found.setdefault(path.resolve(), (path, path.stem, ""))
+            found.setdefault(os.path.realpath(path), (path, path.stem, ""))
     wanted = {track.casefold() for _, track, _ in found.values()}
     owner: dict[str, Path] = {}
     jobs = []

@@ -59,12 +59,17 @@ def output_paths(
         relative = Path(template.format(track=track, stem=stem, ext=ext))
         path = root / relative
         outside = relative.is_absolute() or ".." in relative.parts or not relative.parts
-        if outside or not path.resolve().is_relative_to(root.resolve()):  # a link may lead out
+        if outside or not _real(path).is_relative_to(_real(root)):  # a link may lead out
             raise OutputError(f"{path}: lies outside the output folder {root}")
         if max(len(os.fsencode(part)) for part in relative.parts) > _MAX_NAME_BYTES:
             raise OutputError(f"{path}: longer than the {_MAX_NAME_BYTES} bytes that a file name can have")
         paths[stem] = path
     return paths
+
+
+def _real(path: Path) -> Path:
+    """Where links lead; unlike `Path.resolve`, without an error where they lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 class StemFiles:

@@ -49,6 +49,14 @@ def test_an_input_given_twice_is_done_once(tmp_path: Path) -> None:
     assert len(find_jobs([path, tmp_path, tmp_path / "x" / ".." / "a.wav"], tmp_path / "out")) == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_link_to_itself_is_an_input_that_fails_later(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.wav"
+    loop.symlink_to(loop)
+    assert find_jobs([loop], tmp_path / "out") == [Job(loop, "loop")]
+    assert find_jobs([tmp_path], tmp_path / "out") == []
+
+
 def test_inputs_of_the_same_name_get_different_ones(tmp_path: Path) -> None:
     paths = touch(tmp_path, "a/song.wav", "b/song.wav", "c/Song.mp3", "song-2.wav")
     jobs = find_jobs(paths, tmp_path / "out")

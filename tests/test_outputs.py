@@ -175,3 +175,10 @@ def test_a_link_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out" / "song").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputError, match="outside"):
         output_paths(tmp_path / "out", TEMPLATE, "song", STEMS, "wav")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_link_that_leads_in_a_circle_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "song").symlink_to(tmp_path / "song")
+    with pytest.raises(OutputError):
+        files(tmp_path)
