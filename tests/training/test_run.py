@@ -52,7 +52,7 @@ def test_vae_then_separation_leaves_a_model_that_separates(
     assert any(not torch.equal(before[name], frozen[name]) for name in trunk)
 
 
-@pytest.mark.parametrize("in_turn", [False, True])
+@pytest.mark.parametrize("in_turn", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_refit_of_the_encoders_changes_nothing_else(
     in_turn: bool, settings: Settings, weights: Weights, tmp_path: Path, tiny_config: SeparationConfig
 ) -> None:
@@ -75,7 +75,7 @@ def test_mask_net_takes_steps(settings: Settings, weights: Weights, tmp_path: Pa
     assert type(checkpoint.load(folder)[0]).__name__ == "MaskNet"
 
 
-@pytest.mark.parametrize("recipe", ["music/vae", "music/mask_net"])
+@pytest.mark.parametrize("recipe", ["music/mask_net", pytest.param("music/vae", marks=pytest.mark.slow)])
 def test_a_killed_run_resumed_equals_an_uninterrupted_one(
     recipe: str, settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
