@@ -12,6 +12,7 @@ PACKAGE = Path(sepvae.errors.__file__).parent
 LAYERS = (
     "errors",
     "resources",
+    "progress",
     "download",
     "resample",
     "containers",
@@ -42,6 +43,7 @@ LAYERS = (
     "batch",
     "report",
     "workers",
+    "processes",
     "cluster",
     "data",
     "evaluation",

@@ -13,7 +13,8 @@ from sepvae import checkpoint
 from sepvae.batch import Job
 from sepvae.errors import SepvaeError
 from sepvae.models.separation import SeparationVAE
-from sepvae.workers import Processes, Solo, Task, Worker, hire
+from sepvae.processes import Processes, hire
+from sepvae.workers import Solo, Task, Worker
 
 RATE = 44100
 

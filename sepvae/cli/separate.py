@@ -237,7 +237,7 @@ def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
         from sepvae.cluster import RayCrew
 
         return RayCrew(task, count, ray_address)
-    from sepvae.workers import hire
+    from sepvae.processes import hire
 
     return hire(task, count)
 
