@@ -237,7 +237,10 @@ class AvDecoder:
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")
             self._stream = self._container.streams.audio[0]
-            if self._stream.codec_context is None or self._stream.codec_context.format is None:
+            context = self._stream.codec_context
+            if context is not None and not (context.sample_rate and context.channels):
+                raise ValueError("its audio has no sample rate or no channels")
+            if context is None or context.format is None:
                 raise ValueError("its audio is in a format that is not known")
             if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -246,7 +249,7 @@ class AvDecoder:
             self._container.close()
             raise
         self._skip, self._placed = skip, 0  # samples that have got their place
-        self._silent = self._holes = self._undecoded = 0
+        self._silent = self._holes = 0
         self._first_fault: int | None = None
         self._stopped: str | None = None
         self._last_packet: tuple[int, int] | None = None  # its time and length
@@ -255,8 +258,6 @@ class AvDecoder:
 
     def _describe(self) -> AudioInfo:
         context = self._stream.codec_context
-        if not context.sample_rate or not context.channels:
-            raise ValueError("its audio has no sample rate or no channels")
         lossless = context.name.startswith("pcm_") or context.name in _AV_LOSSLESS
         depth = _AV_DEPTHS.get(context.format.name.removesuffix("p"), "PCM_24") if lossless else "PCM_24"
         return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
@@ -291,7 +292,6 @@ class AvDecoder:
                 frames = packet.decode()
             except (FFmpegError, ValueError):  # ValueError: a frame of a kind that PyAV does not know
                 self._fault()
-                self._undecoded += 1
                 continue
             for frame in frames:
                 if (
@@ -335,7 +335,6 @@ class AvDecoder:
         limit = _MAX_GAP_S * rate if self.info.frames is None else self.info.frames + rate - self._placed
         self._fault()
         if gap > min(limit, _MAX_GAP_S * rate):
-            self._undecoded += 1
             return
         self._holes += 1
         self._silent += gap

@@ -31,3 +31,7 @@ class DataError(SepvaeError):
 
 class DownloadError(SepvaeError):
     """A file cannot be fetched, or is not the one that was expected."""
+
+
+class Cancelled(SepvaeError):
+    """The caller's progress callback returned False; nothing has been left behind."""

@@ -31,7 +31,7 @@ class MaskStream:
         self._model, self._quality, self._autocast = model, quality, autocast
         self._refines = refines(model, quality)
         self._basis = gains.equaliser(model.bands, model.config.sample_rate) if self._refines else None
-        self._frame = 0  # first frame of the next core
+        self._frame = self._before = 0  # first frame of the next core, and of the last
         self._kept: Tensor | None = None  # log-variances [K, 2, N, n] around it, and banded powers below
         self._power: Tensor | None = None  # [2, N, n]
         self._first = 0  # frame that these begin with
@@ -42,6 +42,7 @@ class MaskStream:
 
         Shape: X `[2, F, T]` -> `[K, 2, N, t]`.
         """
+        self._before = self._frame
         start = self._frame - core.start  # frame that X begins with
         last = self._frame + core.stop - core.start
         if not self._refines:
@@ -51,6 +52,10 @@ class MaskStream:
             log_variance = self._equalised(self._frame, last)
         self._frame = last
         return wiener.masks(self._quality.sharpness * log_variance[None])[0]
+
+    def rewind(self) -> None:
+        """Forget the last chunk: it failed, and its first frames come again as a shorter one."""
+        self._frame = self._before
 
     def _extend(self, X: Tensor, start: int, last: int) -> None:
         """Run the network on the frames that the windows of this core reach and that it has not seen yet."""

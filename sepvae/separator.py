@@ -22,6 +22,7 @@ from sepvae.encoding import Encoding, choose_encoding
 from sepvae.errors import OutputError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.progress import Meter, OnProgress
 from sepvae.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
 from sepvae.quality import Quality, choose
 from sepvae.resample import check_rate
@@ -42,7 +43,6 @@ SEGMENT_S = 12.0
 EXISTING = ("fail", "skip", "overwrite")
 
 Audio = TypeVar("Audio", NDArray[Any], Tensor)
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -176,64 +176,78 @@ class Separator:
         """Type that the network computes in."""
         return "float32" if self._autocast is None else str(self._autocast).removeprefix("torch.")
 
-    def stream(self, sample_rate: int, channels: int) -> SeparationStream:
-        """Return a stream that takes blocks of a signal and gives back stems as they get ready."""
+    def stream(self, sample_rate: int, channels: int, *, segment_s: float | None = None) -> SeparationStream:
+        """Return a stream that takes blocks of a signal and gives back stems as they get ready.
+
+        Args:
+            sample_rate: in Hz.
+            channels: > 0.
+            segment_s: length of its chunks, > 0; shorter ones lower the latency and cost more computing. None
+                takes the separator's.
+        """
         return SeparationStream(
             self.model,
             sample_rate,
             channels,
-            segment_s=self.segment_s,
+            segment_s=self.segment_s if segment_s is None else segment_s,
             autocast=self._autocast,
             quality=self.quality,
         )
 
     def separate(
-        self, audio: Audio, sample_rate: int, *, progress: Progress = lambda fraction: None
+        self, audio: Audio, sample_rate: int, *, progress: OnProgress | None = None
     ) -> dict[str, Audio]:
-        """Separate a signal.
+        """Separate a signal, or a batch of signals one after another.
 
         Args:
             audio: float samples, full scale 1; never changed.
             sample_rate: in Hz.
-            progress: called with the fraction that is done, 1 at the end.
+            progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
+                through, and returning False cancels.
 
-        Shape: audio `[C, L]` or `[L]`, numpy or torch -> for each stem the same kind, type, shape and device.
+        Shape: audio `[B, C, L]`, `[C, L]` or `[L]`, numpy or torch -> for each stem the same kind, type, shape
+            and device.
 
         Returns:
             The stems by name; they add up to `audio`.
 
         Raises:
             ShapeError: wrong rank, type, rate or size, or NaN or infinite samples.
+            Cancelled: `progress` returned False.
         """
+        report = Meter(progress)
         if isinstance(audio, Tensor):
             dtype = audio.dtype
             wide = audio.detach().float() if dtype == torch.bfloat16 else audio.detach()
-            stems = self._separate(wide.cpu().numpy(), sample_rate, progress)
+            stems = self._separate(wide.cpu().numpy(), sample_rate, report)
             return {name: torch.from_numpy(stem).to(audio.device, dtype) for name, stem in stems.items()}
-        return self._separate(audio, sample_rate, progress)
+        return self._separate(audio, sample_rate, report)
 
-    def _separate(self, audio: NDArray[Any], sample_rate: int, progress: Progress) -> dict[str, NDArray[Any]]:
+    def _separate(self, audio: NDArray[Any], sample_rate: int, report: Meter) -> dict[str, NDArray[Any]]:
         if not isinstance(audio, np.ndarray) or not np.issubdtype(audio.dtype, np.floating):
             found = audio.dtype if isinstance(audio, np.ndarray) else type(audio).__name__
             raise ShapeError(f"expected an array of float samples, found {found}")
-        if audio.ndim not in (1, 2) or audio.size == 0:
-            raise ShapeError(f"expected samples [C, L] or [L], found {list(audio.shape)}")
-        signal = audio if audio.ndim == 2 else audio[None]
-        channels, length = signal.shape
+        if not 1 <= audio.ndim <= 3 or audio.size == 0:
+            raise ShapeError(f"expected samples [B, C, L], [C, L] or [L], found {list(audio.shape)}")
+        batch = audio.reshape((1,) * (3 - audio.ndim) + audio.shape)
+        _, channels, length = batch.shape
         if channels > MAX_CHANNELS:
             raise ShapeError(f"expected at most {MAX_CHANNELS} channels [C, L], found {list(audio.shape)}")
-        if not np.isfinite(signal).all():
+        if not np.isfinite(batch).all():
             raise ShapeError("the samples hold NaN or infinite values")
-        stream = self.stream(check_rate(sample_rate), channels)
-        stems = [np.empty_like(signal, order="C") for _ in self.sources]
-        done = 0
-        for start in range(0, length + BLOCK_FRAMES, BLOCK_FRAMES):
-            block = signal[:, start : start + BLOCK_FRAMES]
-            out = stream.push(block) if start < length else stream.finish()
-            for stem, part in zip(stems, out, strict=True):
-                stem[:, done : done + part.shape[-1]] = part
-            done += out.shape[-1]
-            progress(done / length)
+        check_rate(sample_rate)
+        stems = np.empty((len(self.sources), *batch.shape), audio.dtype)
+        for index, signal in enumerate(batch):
+            stream = self.stream(sample_rate, channels)
+            done = 0
+            for start in range(0, length + BLOCK_FRAMES, BLOCK_FRAMES):
+                block = signal[:, start : start + BLOCK_FRAMES]
+                out = stream.push(block) if start < length else stream.finish()
+                stems[:, index, :, done : done + out.shape[-1]] = out
+                done += out.shape[-1]
+                report((index + done / length) / len(batch))
+            for remark in stream.remarks:
+                logger.warning(remark)
         return {name: stem.reshape(audio.shape) for name, stem in zip(self.sources, stems, strict=True)}
 
     def separate_file(
@@ -249,7 +263,7 @@ class Separator:
         template: str = TEMPLATE,
         track: str | None = None,
         verify: bool = False,
-        progress: Progress = lambda fraction: None,
+        progress: OnProgress | None = None,
     ) -> SeparatedFile:
         """Separate a file into one file per stem, which appear together when all are complete.
 
@@ -267,14 +281,15 @@ class Separator:
             template: path of an output inside `out_dir`, with the fields `{track}`, `{stem}` and `{ext}`.
             track: name of the input in the template; its file name without ending by default.
             verify: read the stems back, hash them, and measure how exactly they add up.
-            progress: called with the fraction that is done, 1 at the end.
+            progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
+                through, and returning False cancels.
 
         Raises:
             AudioFileError: the input cannot be read, or not to its end.
             OutputError: an output cannot be written, must not be replaced, or would leave the folder.
             ShapeError: an unknown stem.
         """
-        started = time.monotonic()
+        started, report = time.monotonic(), Meter(progress)
         selection = self.select(stems, two_stems)
         source = Path(path)
         paths = output_paths(
@@ -306,7 +321,7 @@ class Separator:
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
-                for block in self._stems(reader, stream, selection, progress=lambda x: progress(0.9 * x)):
+                for block in self._stems(reader, stream, selection, report=lambda x: report(0.9 * x)):
                     files.write(block)
                 recording = read_tags(source)
 
@@ -314,18 +329,18 @@ class Separator:
                     result = Result(stem, frames, gain, reader.loss)
                     return recording.for_stem(stem, describe(origin, result, __version__))
 
-                gain = files.commit(lambda fraction: progress(0.9 + 0.1 * fraction), tags)
+                gain = files.commit(lambda fraction: report(0.9 + 0.1 * fraction), tags)
         done = replace(
             common,
             frames=reader.frames_read,
             gain=gain,
             residual_db=stream.residual_db,
             loss=reader.loss,
-            warnings=_remarks(gain, info.sample_rate, encoding, earlier),
+            warnings=(*_remarks(gain, info.sample_rate, encoding, earlier), *stream.remarks),
         )
         if verify:
             done = _verified(done, whole=selection.whole)
-        progress(1.0)
+        report(1.0)
         for note in ([done.loss] if done.loss else []) + list(done.warnings):
             logger.warning("%s: %s", source, note)
         return replace(done, seconds=time.monotonic() - started)
@@ -336,7 +351,7 @@ class Separator:
         file: BinaryIO,
         *,
         stem: str,
-        progress: Progress = lambda fraction: None,
+        progress: OnProgress | None = None,
     ) -> SeparatedFile:
         """Separate a file and write one stem, block by block, as a wav of float samples.
 
@@ -344,23 +359,24 @@ class Separator:
             path: input in any format that soundfile or PyAV reads.
             file: where to write; a pipe will do.
             stem: name of a source, or `no_<source>` for all but one.
-            progress: called with the fraction that is done, 1 at the end.
+            progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
+                through, and returning False cancels.
 
         Raises:
             AudioFileError: the input cannot be read, or not to its end.
             OutputError: the stem cannot be written.
             ShapeError: an unknown stem.
         """
-        started = time.monotonic()
+        started, report = time.monotonic(), Meter(progress)
         selection = self.select([stem])
         with AudioReader(path) as reader:
             info = reader.info
             stream = self.stream(info.sample_rate, info.channels)
             wav = WavStream(file, info.sample_rate, info.channels)
-            for block in self._stems(reader, stream, selection, progress):
+            for block in self._stems(reader, stream, selection, report):
                 wav.write(block[0])
             wav.finish()
-        progress(1.0)
+        report(1.0)
         return SeparatedFile(
             Path(path),
             outputs={},
@@ -384,13 +400,17 @@ class Separator:
         return Selection(self.sources, self.model.config.residual_source, stems, two_stems)
 
     def _stems(
-        self, reader: AudioReader, stream: SeparationStream, selection: Selection, progress: Progress
+        self,
+        reader: AudioReader,
+        stream: SeparationStream,
+        selection: Selection,
+        report: Callable[[float], None],
     ) -> Iterator[NDArray[np.float32]]:
         """The chosen stems of a whole file, [len(names), C, n] at a time."""
         for block in reader.blocks():
             yield selection.pick(stream.push(block))
             if reader.info.frames:
-                progress(min(1.0, reader.frames_read / reader.info.frames))
+                report(min(1.0, reader.frames_read / reader.info.frames))
         yield selection.pick(stream.finish())
 
     def _origin(self, source: Path, selection: Selection, encoding: Encoding, subtype: str) -> Origin:

@@ -20,14 +20,18 @@ from sepvae.quality import Quality
 from sepvae.resample import Resampler
 from sepvae.signal.chunking import ChunkedFilter
 
+_RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
+
 
 class SeparationStream:
-    """Takes a signal in blocks of any size and gives back the stems of as much of it as is ready.
+    """Takes a signal in blocks of any size and gives back the stems of as much of it as is ready: live too.
 
-    Stems come at the rate, with the channels and in the float type of the signal. Channels are separated in
-    pairs, a single or last odd one as two equal channels. Whatever the other stems leave of the signal goes
-    to the model's
-    residual source: so all stems add up to the signal, content above the model's Nyquist included.
+    No sample is left out or moved: the n-th sample that comes back belongs to the n-th that went in,
+    `latency_s` later at the most. Stems come at the rate, with the channels and in the float type of the
+    signal. Channels are separated in pairs, a single or last odd one as two equal channels. Whatever the
+    other stems leave of the signal goes
+    to the model's residual source: so all stems add up to the signal, content above the model's Nyquist
+    included. A stream belongs to one thread; several streams of one model may run side by side.
 
     Args:
         model: separation model in evaluation mode.
@@ -57,19 +61,48 @@ class SeparationStream:
         self._residual = config.sources.index(config.residual_source)
         self._to_model = Resampler(sample_rate, config.sample_rate, channels)
         self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
-        self._filters = [
-            ChunkedFilter(
+        self._filters = []
+        for _ in range(-(-channels // 2)):
+            masks = MaskStream(model, quality, autocast)
+            chunks = ChunkedFilter(
                 model.stft,
-                partial(self._estimate, MaskStream(model, quality, autocast)),
+                partial(self._estimate, masks),
                 self._sources,
                 core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
                 context_frames=context_frames(model, quality),
                 multiple=model.frame_multiple,
+                rewind=masks.rewind,
             )
-            for _ in range(-(-channels // 2))
-        ]
+            self._filters.append(chunks)
+        self._rates = sample_rate, config.sample_rate
+        self._wanted_frames = self._filters[0].core_frames
         self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
         self._energy = self._residual_energy = 0.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the stems in the order in which they come back."""
+        return self._model.config.sources
+
+    @property
+    def latency_s(self) -> float:
+        """Longest time from a sample's going in to its coming back, computing and the caller's block apart.
+
+        It is the length of a chunk and of the context after it; `segment_s` sets the former.
+        """
+        resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
+        return self._filters[0].latency / self._rates[1] + 2 * resampling
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What should be known about the way in which the stems were made, one line each."""
+        frames = min(chunk.core_frames for chunk in self._filters)
+        if frames == self._wanted_frames:
+            return ()
+        seconds = [n * self._model.config.hop_length / self._rates[1] for n in (frames, self._wanted_frames)]
+        return (
+            f"the device ran out of memory: chunks of {seconds[0]:.1f} s were taken, not {seconds[1]:.1f} s",
+        )
 
     @property
     def residual_db(self) -> float | None:

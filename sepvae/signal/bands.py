@@ -26,10 +26,10 @@ class Bands(nn.Module):
             raise ShapeError(f"bands need 0 <= kept <= {n_bins} and width > 0, found {kept} and {width}")
         merged = max((n_bins - kept) // width, int(kept < n_bins))
         self.n_bins, self.kept, self.width, self.count = n_bins, kept, width, kept + merged
-        upper = (torch.arange(n_bins - kept) // width).clamp(max=max(merged - 1, 0))
-        index = torch.cat([torch.arange(kept), kept + upper])
+        upper = (torch.arange(n_bins - kept, device="cpu") // width).clamp(max=max(merged - 1, 0))
+        index = torch.cat([torch.arange(kept, device="cpu"), kept + upper])
         self.register_buffer("index", index, persistent=False)
-        sizes = torch.zeros(self.count).index_add_(0, index, torch.ones(n_bins))
+        sizes = torch.bincount(index, minlength=self.count).float()
         self.register_buffer("sizes", sizes, persistent=False)
 
     def merge(self, P: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from sepvae.errors import ShapeError
+from sepvae.errors import SepvaeError, ShapeError
 from sepvae.signal.stft import STFT
 
 
@@ -27,6 +27,7 @@ class ChunkedFilter:
         core_frames: frames of a chunk's core, rounded up to a multiple of `multiple`.
         context_frames: frames on each side that an estimate may depend on, rounded up likewise.
         multiple: chunks start at multiples of this many frames, as strided networks need it.
+        rewind: called when a chunk did not fit into memory, before its first frames come again as a shorter one.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class ChunkedFilter:
         core_frames: int,
         context_frames: int,
         multiple: int = 1,
+        rewind: Callable[[], None] = lambda: None,
     ) -> None:
         if min(outputs, core_frames, multiple) < 1 or context_frames < 0:
             raise ShapeError("outputs, core_frames and multiple must be > 0, context_frames >= 0")
         self._stft, self._estimate, self._outputs = stft, estimate, outputs
+        self._multiple, self._rewind = multiple, rewind
         self._core = -(-core_frames // multiple) * multiple
         self._context = -(-context_frames // multiple) * multiple
         self._pending: list[Tensor] = []
@@ -49,6 +52,11 @@ class ChunkedFilter:
         self._first_block = 0  # hop-sized block that the pending samples start with
         self._frame = 0  # first frame of the next core
         self._tail: Tensor | None = None  # last synthesised samples, still incomplete
+
+    @property
+    def core_frames(self) -> int:
+        """Frames of a chunk's core: fewer than asked for after the device ran out of memory."""
+        return self._core
 
     @property
     def latency(self) -> int:
@@ -62,18 +70,49 @@ class ChunkedFilter:
         """
         self._pending.append(block)
         self._length += block.shape[-1]
-        parts = []
-        while (self._frame + self._core + self._context) * self._stft.hop_length <= self._length:
-            parts.append(self._run(self._frame + self._core, self._frame + self._core + self._context))
+        parts = self._run_full()
         return torch.cat(parts, -1) if parts else self._nothing(block)
 
     def finish(self) -> Tensor:
-        """Return the rest; nothing can be pushed afterwards."""
+        """Return the rest; nothing can be pushed afterwards.
+
+        Raises:
+            SepvaeError: the device has too little memory even for the shortest chunk, here and in `push`.
+        """
         if self._length == 0:
             return self._nothing(self._pending[0] if self._pending else torch.zeros(1, 0))
-        start = max(0, self._frame - self._stft.overlap + 1) * self._stft.hop_length
+        parts = self._run_full()
         end = self._stft.frames(self._length)
-        return self._run(end, end)[..., : self._length - start]
+        while True:
+            start = max(0, self._frame - self._stft.overlap + 1) * self._stft.hop_length
+            try:
+                parts.append(self._run(end, end)[..., : self._length - start])
+                return torch.cat(parts, -1)
+            except RuntimeError as error:
+                self._shorten(error)
+            parts += self._run_full()
+
+    def _run_full(self) -> list[Tensor]:
+        """Run all chunks whose core and context are there, shorter ones where memory does not suffice."""
+        parts = []
+        while (self._frame + self._core + self._context) * self._stft.hop_length <= self._length:
+            end = self._frame + self._core
+            try:
+                parts.append(self._run(end, end + self._context))
+            except RuntimeError as error:
+                self._shorten(error)
+        return parts
+
+    def _shorten(self, error: RuntimeError) -> None:
+        """Halve the chunks, if it was memory that lacked; any other error is raised again."""
+        if not _out_of_memory(error):
+            raise error
+        if self._core <= self._multiple:
+            raise SepvaeError("the device has too little memory even for the shortest chunk") from error
+        self._rewind()
+        self._core = max(self._multiple, self._core // 2 // self._multiple * self._multiple)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def _nothing(self, like: Tensor) -> Tensor:
         return like.new_zeros(self._outputs, like.shape[0], 0)
@@ -86,15 +125,21 @@ class ChunkedFilter:
         X = self._stft(samples[:, : (end - self._first_block) * hop])
         X = X[..., start - self._first_block : end - self._first_block]  # [C, F, end - start]
         core = slice(self._frame - start, core_end - start)
-        out = torch.stack(
-            [self._stft.overlap_add(S) for S in self._estimate(X, core)]
-        )  # [K, C, (t + edge) * hop]
+        out = samples.new_empty(self._outputs, len(samples), (core_end - self._frame + edge) * hop)
+        for one, S in zip(out, self._estimate(X, core), strict=True):
+            one.copy_(self._stft.overlap_add(S))
         if self._tail is not None:
             out[..., : edge * hop] += self._tail
         complete = (core_end - self._frame) * hop
-        self._tail = out[..., complete:].clone()
         skipped = min(complete, max(0, edge - self._frame) * hop)  # before the first sample of the stream
         keep = max(0, core_end - self._context - edge)  # first block that the next chunk needs
-        self._pending = [samples[:, (keep - self._first_block) * hop :].clone()]
+        tail, pending = out[..., complete:].clone(), samples[:, (keep - self._first_block) * hop :].clone()
+        # From here on nothing can fail: until now the chunk could have been tried again.
+        self._tail, self._pending = tail, [pending]
         self._first_block, self._frame = keep, core_end
         return out[..., skipped:complete]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device had no memory left; only CUDA has an error of its own for it."""
+    return any(phrase in str(error).lower() for phrase in ("out of memory", "can't allocate memory"))

@@ -30,7 +30,8 @@ class STFT(nn.Module):
             raise ShapeError(f"n_fft must be a multiple (>= 2) of hop_length, found {n_fft} and {hop_length}")
         self.n_fft, self.hop_length = n_fft, hop_length
         self.overlap = n_fft // hop_length
-        window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
+        # Tables are real ones on the meta device too, where torch would load sympy to shape them.
+        window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64, device="cpu")
         window = window / window.square().sum().sqrt()
         overlapped = window.square().reshape(self.overlap, hop_length).sum(0)
         self.register_buffer("window", window.float(), persistent=False)
@@ -60,7 +61,7 @@ class STFT(nn.Module):
         Shape: X `[..., F, T]` -> `[..., (T + n_fft / hop - 1) * hop]`, from the first sample that frame 0 covers.
         Only samples under all their windows are complete.
         """
-        frames = torch.fft.irfft(X.transpose(-1, -2), n=self.n_fft, dim=-1) * self.synthesis_window
+        frames = torch.fft.irfft(X.transpose(-1, -2), n=self.n_fft, dim=-1).mul_(self.synthesis_window)
         frames = frames.unflatten(-1, (self.overlap, self.hop_length))  # [..., T, R, hop]
         count = frames.shape[-3]
         out = frames.new_zeros(*frames.shape[:-3], count + self.overlap - 1, self.hop_length)

@@ -1,0 +1,51 @@
+"""How far a separation has come, how long it will still take, and how its caller stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sepvae.errors import Cancelled
+
+
+class Progress(float):
+    """The fraction that is done, from 0 to 1, which also knows how long the rest will take.
+
+    Attributes:
+        seconds_left: estimate from the pace so far; None at the very beginning.
+    """
+
+    seconds_left: float | None
+
+    def __new__(cls, fraction: float, seconds_left: float | None = None) -> Progress:
+        progress = super().__new__(cls, fraction)
+        progress.seconds_left = seconds_left
+        return progress
+
+
+OnProgress = Callable[[Progress], object]
+"""Takes the progress every second or two of audio; returning False (nothing else) stops the work."""
+
+
+class Meter:
+    """Turns fractions into `Progress`, hands them on, and raises where the receiver wants no more.
+
+    Args:
+        receiver: is given the progress. What it raises itself passes through.
+    """
+
+    def __init__(self, receiver: OnProgress | None) -> None:
+        self._receiver, self._started = receiver, time.monotonic()
+
+    def __call__(self, fraction: float) -> None:
+        """Tell the receiver.
+
+        Raises:
+            Cancelled: it returned False.
+        """
+        if self._receiver is None:
+            return
+        elapsed = time.monotonic() - self._started
+        left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
+        if self._receiver(Progress(fraction, left)) is False:
+            raise Cancelled(f"cancelled by its caller after {100 * fraction:.0f} %")

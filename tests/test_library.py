@@ -1,0 +1,189 @@
+"""What a program that uses the library relies on: progress, cancellation, batches, threads, latency, little memory."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sepvae import Separator
+from sepvae.errors import Cancelled, SepvaeError, ShapeError
+from sepvae.models.separation import SeparationVAE
+from sepvae.progress import Progress
+
+RATE = 44100
+ROUNDING = 2e-6  # float32 sums in another order
+
+
+@pytest.fixture
+def separator(tiny_model: SeparationVAE) -> Separator:
+    return Separator(tiny_model, "cpu", precision="float32", segment_s=0.1)
+
+
+@pytest.fixture
+def long_noise(rng: np.random.Generator) -> np.ndarray:
+    """Five blocks of stereo noise."""
+    return (0.1 * rng.standard_normal((2, 300_000))).astype(np.float32)
+
+
+def test_progress_rises_to_one_and_tells_the_time_left(separator: Separator, long_noise: np.ndarray) -> None:
+    seen: list[Progress] = []
+    separator.separate(np.stack([long_noise, long_noise]), RATE, progress=seen.append)
+    assert len(seen) > 6
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert seen[-1].seconds_left == 0
+    assert all(p.seconds_left is not None and p.seconds_left > 0 for p in seen[1:-1])
+
+
+def test_returning_false_cancels_and_leaves_nothing(
+    tmp_path: Path, separator: Separator, long_noise: np.ndarray
+) -> None:
+    stop = threading.Event()
+
+    def progress(done: Progress) -> bool:
+        if done > 0.3:
+            stop.set()
+        return not stop.is_set()
+
+    with pytest.raises(Cancelled, match="cancelled by its caller after"):
+        separator.separate(long_noise, RATE, progress=progress)
+    soundfile.write(tmp_path / "song.wav", long_noise.T, RATE)
+    with pytest.raises(Cancelled):
+        separator.separate_file(tmp_path / "song.wav", tmp_path / "out", progress=progress)
+    assert [path.name for path in tmp_path.rglob("*")] == ["song.wav"]
+    separator.separate(long_noise[:, :1000], RATE, progress=lambda done: None)
+
+
+def test_what_the_callback_raises_passes_through(separator: Separator, long_noise: np.ndarray) -> None:
+    def progress(done: Progress) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        separator.separate(long_noise, RATE, progress=progress)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "torch.float32", "torch.bfloat16"])
+def test_a_batch_is_its_items_and_stays_as_it_was(
+    separator: Separator, rng: np.random.Generator, kind: str
+) -> None:
+    audio = rng.uniform(-0.5, 0.5, (3, 2, 5000))
+    batch = audio.astype(kind) if "torch" not in kind else torch.tensor(audio, dtype=getattr(torch, kind[6:]))
+    before = batch.copy() if isinstance(batch, np.ndarray) else batch.clone()
+    stems = separator.separate(batch, RATE)
+    for index in range(3):
+        alone = separator.separate(batch[index], RATE)
+        for name, stem in stems.items():
+            assert stem.shape == batch.shape
+            assert stem.dtype == batch.dtype
+            assert (stem[index] == alone[name]).all()
+    assert (before == batch).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 10), (2, 0, 10), (1, 1, 2, 10), ()])
+def test_wrong_shapes_are_refused(separator: Separator, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"expected samples \[B, C, L\]"):
+        separator.separate(np.zeros(shape, np.float32), RATE)
+
+
+def test_threads_share_a_separator(separator: Separator, rng: np.random.Generator) -> None:
+    songs = [rng.uniform(-0.5, 0.5, (1 + n % 3, 8000 + 1000 * n)).astype(np.float32) for n in range(6)]
+    rates = [RATE, 48000, 22050] * 2
+    expected = [separator.separate(song, rate) for song, rate in zip(songs, rates, strict=True)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(separator.separate, songs * 2, rates * 2))
+    for one, other in zip(expected * 2, found, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in separator.sources)
+
+
+@pytest.mark.parametrize("rate", [RATE, 8000, 48000])
+def test_a_live_stream_keeps_its_latency(separator: Separator, rng: np.random.Generator, rate: int) -> None:
+    stream = separator.stream(rate, 2, segment_s=0.05)
+    assert stream.sources == separator.sources
+    given_in = came_back = 0
+    lags = []
+    for _ in range(200):
+        block = rng.uniform(-0.5, 0.5, (2, rate // 100)).astype(np.float32)
+        given_in += block.shape[1]
+        came_back += stream.push(block).shape[-1]
+        lags.append((given_in - came_back) / rate)
+    assert max(lags) - 0.01 <= stream.latency_s  # a block is taken in at once
+    assert max(lags) > stream.latency_s / 3  # it is no excuse either
+    assert came_back + stream.finish().shape[-1] == given_in
+    assert separator.stream(rate, 2).latency_s > stream.latency_s
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    length=st.integers(1, 12_000),
+    channels=st.integers(1, 5),
+    rate=st.sampled_from([4000, 16000, 44100, 48000, 192_000]),
+    segment_s=st.sampled_from([0.02, 0.07, 3.0]),
+    block=st.integers(1, 5000),
+)
+def test_nothing_depends_on_how_the_work_is_cut(
+    tiny_model: SeparationVAE, length: int, channels: int, rate: int, segment_s: float, block: int
+) -> None:
+    """Chunks, blocks and channels in one call or in several: the same stems, and they add up to the input."""
+    audio = np.random.default_rng(length).uniform(-0.3, 0.3, (channels, length)).astype(np.float32)
+    whole = Separator(tiny_model, "cpu", precision="float32", segment_s=10.0).separate(audio, rate)
+    stream = Separator(tiny_model, "cpu", precision="float32", segment_s=segment_s).stream(rate, channels)
+    parts = [stream.push(audio[:, start : start + block]) for start in range(0, length, block)]
+    pieces = np.concatenate([*parts, stream.finish()], axis=-1)
+    expected = np.stack(list(whole.values()))
+    assert pieces.shape == expected.shape
+    np.testing.assert_allclose(pieces, expected, atol=ROUNDING)
+    np.testing.assert_allclose(pieces.sum(0, dtype=np.float64), audio, atol=2e-7)
+
+
+class SmallDevice:
+    """Lets a model run as if its device had memory for so many frames only."""
+
+    def __init__(self, model: SeparationVAE, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.frames, self.refused, self._inner = frames, 0, model.log_variances
+        monkeypatch.setattr(model, "log_variances", self.log_variances)
+
+    def log_variances(self, X: torch.Tensor) -> torch.Tensor:
+        if X.shape[-1] > self.frames:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self._inner(X)
+
+
+@pytest.mark.parametrize("length", [30_000, 200_000])
+def test_a_device_without_memory_gets_shorter_chunks_and_the_same_stems(
+    tiny_model: SeparationVAE,
+    long_noise: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    length: int,
+) -> None:
+    separator = Separator(tiny_model, "cpu", precision="float32", segment_s=2.0)
+    expected = separator.separate(long_noise[:, :length], RATE)
+    device = SmallDevice(tiny_model, 4 * tiny_model.context_frames, monkeypatch)
+    stems = separator.separate(long_noise[:, :length], RATE)
+    assert device.refused > 0
+    for name in separator.sources:
+        np.testing.assert_allclose(stems[name], expected[name], atol=ROUNDING)
+    assert "the device ran out of memory: chunks of" in caplog.text
+
+
+def test_a_device_with_no_memory_at_all_is_one_clear_error(
+    tiny_model: SeparationVAE, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallDevice(tiny_model, 0, monkeypatch)
+    with pytest.raises(SepvaeError, match="too little memory even for the shortest chunk"):
+        Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
+    monkeypatch.setattr(tiny_model, "log_variances", lambda X: torch.zeros(1) @ torch.zeros(2))
+    with pytest.raises(RuntimeError, match="size"):  # other faults are not taken for that
+        Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
