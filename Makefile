@@ -3,12 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CORE_VENV ?= .venv-core
+CORE_TESTS := tests/test_audio.py tests/test_decoders.py tests/test_encoding.py tests/test_outputs.py \
+	tests/test_resample.py tests/test_checkpoint.py tests/test_separator.py tests/test_library.py tests/test_fuzz.py \
+	tests/test_music.py tests/signal/test_bands.py tests/signal/test_chunking.py tests/signal/test_stft.py \
+	tests/signal/test_wiener.py
 EXAMPLES := examples/instrumental.ogg examples/singing.opus
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-core lint bench clean
 help:
 	@echo "make demo    separate the two example songs into demo-output/"
 	@echo "make test    lint, type-check and run the tests"
+	@echo "make test-core  the tests of separation, with the newest torch and nothing of the train extra"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   speed and memory of separation, beside open-unmix and HDemucs"
 	@echo "make clean   remove caches and demo-output/ (the environment $(VENV) stays)"
@@ -44,6 +50,19 @@ lint: $(VENV)/.ready-test
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Its environment ignores constraints.txt on purpose: the core promises to work with any torch from 2.4 on.
+$(CORE_VENV)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(CORE_VENV)
+	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e . \
+		'pytest>=8.2' 'pytest-timeout>=2.3' 'hypothesis>=6.100'
+	@touch $@
+
+test-core: $(CORE_VENV)/.ready
+	@$(CORE_VENV)/bin/python -c "import torch; print('torch', torch.__version__)"
+	@! $(CORE_VENV)/bin/python -c "import importlib.util as u, sys; sys.exit(not any(map(u.find_spec, \
+		('torchaudio', 'librosa', 'lightning', 'hydra'))))" || { echo "an extra is installed here" >&2; exit 1; }
+	$(CORE_VENV)/bin/python -m pytest $(CORE_TESTS)
 
 bench: $(VENV)/.ready-bench
 	$(BIN)/python benchmarks/separate.py
