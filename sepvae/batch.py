@@ -114,7 +114,7 @@ def read_manifest(file: IO[bytes]) -> list[str]:
 
 def _expanded(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     """The inputs with what patterns match in their place."""
-    for entry in map(os.fspath, inputs):
+    for entry in (os.fspath(path) for path in inputs):
         matches = []
         if glob.has_magic(entry) and not os.path.lexists(entry):
             matches = sorted(glob.glob(entry, recursive=True))

@@ -33,5 +33,5 @@ class DownloadError(SepvaeError):
     """A file cannot be fetched, or is not the one that was expected."""
 
 
-class Cancelled(SepvaeError):
+class CancelledError(SepvaeError):
     """The caller's progress callback returned False; nothing has been left behind."""

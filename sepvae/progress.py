@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from sepvae.errors import Cancelled
+from sepvae.errors import CancelledError
 
 
 class Progress(float):
@@ -41,11 +41,11 @@ class Meter:
         """Tell the receiver.
 
         Raises:
-            Cancelled: it returned False.
+            CancelledError: it returned False.
         """
         if self._receiver is None:
             return
         elapsed = time.monotonic() - self._started
         left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
         if self._receiver(Progress(fraction, left)) is False:
-            raise Cancelled(f"cancelled by its caller after {100 * fraction:.0f} %")
+            raise CancelledError(f"cancelled by its caller after {100 * fraction:.0f} %")

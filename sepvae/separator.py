@@ -213,7 +213,7 @@ class Separator:
 
         Raises:
             ShapeError: wrong rank, type, rate or size, or NaN or infinite samples.
-            Cancelled: `progress` returned False.
+            CancelledError: `progress` returned False.
         """
         report = Meter(progress)
         if isinstance(audio, Tensor):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepvae import Separator
-from sepvae.errors import Cancelled, SepvaeError, ShapeError
+from sepvae.errors import CancelledError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationVAE
 from sepvae.progress import Progress
 
@@ -51,10 +51,10 @@ def test_returning_false_cancels_and_leaves_nothing(
             stop.set()
         return not stop.is_set()
 
-    with pytest.raises(Cancelled, match="cancelled by its caller after"):
+    with pytest.raises(CancelledError, match="cancelled by its caller after"):
         separator.separate(long_noise, RATE, progress=progress)
     soundfile.write(tmp_path / "song.wav", long_noise.T, RATE)
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         separator.separate_file(tmp_path / "song.wav", tmp_path / "out", progress=progress)
     assert [path.name for path in tmp_path.rglob("*")] == ["song.wav"]
     separator.separate(long_noise[:, :1000], RATE, progress=lambda done: None)

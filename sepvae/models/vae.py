@@ -214,9 +214,7 @@ class SourceVAE(nn.Module):
             return gaussian_nll(P, log_variance, sizes, self.config.gaussian_weight).sum((1, 2, 3))
         return complex_gaussian_nll(P, log_variance, sizes, linearise=linearise).sum((1, 2, 3))
 
-    def forward(
-        self, P: Tensor, generator: Generators = None
-    ) -> tuple[Tensor, Posterior, list[Gaussian]]:
+    def forward(self, P: Tensor, generator: Generators = None) -> tuple[Tensor, Posterior, list[Gaussian]]:
         """Encode, draw, decode: log-variance `[B, 2, N, T]`, posterior and priors."""
         posterior = self.encode(P)
         latents = posterior.sample(generator) if self.config.variational else posterior.mean
