@@ -118,6 +118,6 @@ def test_long_lists_are_cut(layouts: Layouts) -> None:
     ],
 )
 def test_wrong_calls_say_what_is_wrong(arguments: list[str], message: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["data", "prepare", *arguments])
+    result = CliRunner(env={"SEPVAE_DATA": None}).invoke(cli, ["data", "prepare", *arguments])
     assert result.exit_code != 0
     assert message in result.stderr
