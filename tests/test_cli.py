@@ -261,7 +261,13 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_half_files(
     soundfile.write("short.wav", noise[:2000], RATE)
     command = [sys.executable, "-m", "sepvae", "separate", "short.wav", "long.wav", "late.wav", "-m", model]
     command += ["--device", "cpu", "--report", "r.json", "--jobs", str(jobs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+    ) as process:
         assert process.stdout is not None
         paths = [process.stdout.readline().strip() for _ in SOURCES]
         deadline = time.monotonic() + 120

@@ -155,7 +155,7 @@ def test_arrays_keep_their_kind_type_and_content(separator: Separator, noise: np
 @pytest.mark.parametrize(
     ("audio", "rate", "message"),
     [
-        (np.zeros((2, 2, 9), np.float32), RATE, r"\[C, L\]"),
+        (np.zeros((1, 2, 2, 9), np.float32), RATE, r"\[C, L\]"),
         (np.zeros((2, 0), np.float32), RATE, r"\[C, L\]"),
         (np.zeros((9000, 2), np.float32), RATE, "channels"),
         (np.zeros((2, 9), np.int16), RATE, "float samples"),
