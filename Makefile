@@ -12,7 +12,7 @@ EXAMPLES := examples/instrumental.ogg examples/singing.opus
 
 .PHONY: help demo test test-core lint bench clean
 help:
-	@echo "make demo    separate the two example songs into demo-output/"
+	@echo "make demo    separate the examples, two songs and a noisy recording, into demo-output/"
 	@echo "make test    lint, type-check and run the tests"
 	@echo "make test-core  the tests of separation, with the newest torch and nothing of the train extra"
 	@echo "make lint    ruff and mypy only"
@@ -41,7 +41,8 @@ $(VENV)/.ready-bench: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 
 demo: $(VENV)/.ready-core
 	$(BIN)/sepvae separate $(EXAMPLES) -o demo-output --existing overwrite
-	@echo "The stems of both songs are in $(CURDIR)/demo-output"
+	$(BIN)/sepvae separate -m speech examples/noisy-speech.opus -o demo-output --existing overwrite
+	@echo "The stems of both songs, and the noisy recording taken apart, are in $(CURDIR)/demo-output"
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ def main() -> None:
         for name, method in methods.items():
             scores[name][snr].append(measure(method(mixture, speech), speech, mixture, arguments.no_pesq))
     table = {
-        name: {snr: mean_of(entries) for snr, entries in by_snr.items()}
+        name: {snr: mean_of(by_snr[snr]) for snr in sorted(by_snr, key=lambda text: int(text.split()[0]))}
         | {"mean": mean_of([entry for entries in by_snr.values() for entry in entries])}
         for name, by_snr in scores.items()
     }
