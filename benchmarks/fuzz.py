@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import copy
 import hashlib
 import json
 import os
@@ -183,7 +184,7 @@ def mutate_card(card: Any, rng: random.Random) -> None:
             if isinstance(place, dict) and rng.random() < 0.15:
                 del place[key]
             else:
-                place[key] = rng.choice(VALUES)
+                place[key] = copy.deepcopy(rng.choice(VALUES))
             break
 
 
