@@ -1,10 +1,12 @@
 """Speed and peak memory of separating 44.1 kHz stereo files on the CPU: `python benchmarks/separate.py`.
 
 Every case runs in a process of its own, reads one wav file and writes one wav file per stem. sepvae runs
-through `Separator.separate_file`. The peers, open-unmix (umxhq) and torchaudio's HDemucs (hdemucs_high),
-have random weights, which cost the same time as trained ones, and are given the file in blocks of 10 s
-without overlap, their cheapest use. The peers are timed on the shortest file only: their time grows in
-proportion to the length.
+through `Separator.separate_file`. The peers have random weights, which cost the same time as trained ones.
+
+- In blocks: open-unmix (umxhq) and torchaudio's HDemucs (hdemucs_high) get the file in blocks of 10 s without
+  overlap, their cheapest use, and the shortest file only: their time grows in proportion to the length.
+- Whole: open-unmix and demucs (htdemucs) get the file as their own command lines give it to them, all of it at
+  once, at every length up to the first that they do not master within the limits of time and memory.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,14 +32,17 @@ SAMPLE_RATE = 44100
 BLOCK_S = 10
 SONG = Path(__file__).resolve().parents[1] / "examples" / "instrumental.ogg"
 STEMS = ("vocals", "drums", "bass", "other")
-SYSTEMS = ("sepvae", "open-unmix", "hdemucs")
+SYSTEMS = ("sepvae", "open-unmix", "hdemucs", "open-unmix-whole", "demucs-whole")
+IN_BLOCKS = ("open-unmix", "hdemucs")
+RF64_BYTES = 4e9
 
 
 def write_song(path: Path, minutes: float) -> None:
     """Write the instrumental example song over and over until the file is long enough."""
     song, _ = soundfile.read(SONG, dtype="float32")  # [L, C]
     left = round(minutes * 60 * SAMPLE_RATE)
-    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 2, "PCM_16") as out:
+    form = "RF64" if left * 4 > RF64_BYTES else "WAV"
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 2, "PCM_16", format=form) as out:
         while left:
             part = song[:left]
             out.write(part)
@@ -67,7 +73,53 @@ def run_hdemucs(path: Path, out: Path, model: str) -> Callable[[], object]:
     return lambda: separate_in_blocks(lambda mix: network(mix)[0], path, out)
 
 
-RUNNERS = dict(zip(SYSTEMS, (run_sepvae, run_open_unmix, run_hdemucs), strict=True))
+def run_open_unmix_whole(path: Path, out: Path, model: str) -> Callable[[], object]:
+    """Build open-unmix with random weights; the result does what its command line does."""
+    import openunmix
+    from openunmix.predict import separate
+
+    separator = openunmix.umxhq(pretrained=False, device="cpu").eval()
+    return lambda: separate_whole(
+        lambda mix: separate(mix, SAMPLE_RATE, separator=separator, device="cpu"), path, out
+    )
+
+
+def run_demucs_whole(path: Path, out: Path, model: str) -> Callable[[], object]:
+    """Build demucs (htdemucs) with random weights; the result does what its command line does."""
+    import torch
+    from demucs.apply import apply_model
+    from demucs.htdemucs import HTDemucs
+
+    network = HTDemucs(sources=list(STEMS), channels=48, bottom_channels=512, segment=39 / 5).eval()
+
+    def network_of(mix: torch.Tensor) -> dict[str, torch.Tensor]:
+        ref = mix.mean(0)
+        stems = apply_model(
+            network, ((mix - ref.mean()) / ref.std())[None], shifts=1, split=True, overlap=0.25
+        )
+        return dict(zip(STEMS, stems[0] * ref.std() + ref.mean(), strict=True))
+
+    return lambda: separate_whole(network_of, path, out)
+
+
+RUNNERS = dict(
+    zip(
+        SYSTEMS,
+        (run_sepvae, run_open_unmix, run_hdemucs, run_open_unmix_whole, run_demucs_whole),
+        strict=True,
+    )
+)
+
+
+def separate_whole(network: Callable[..., Any], path: Path, out: Path) -> None:
+    """Run a network mix [C, L] -> {stem: [..., C, L]} over a file at once."""
+    import torch
+
+    out.mkdir(parents=True, exist_ok=True)
+    audio = soundfile.read(path, dtype="float32")[0]  # [L, C]
+    with torch.inference_mode():
+        for name, stem in network(torch.from_numpy(np.ascontiguousarray(audio.T))).items():
+            soundfile.write(out / f"{name}.wav", stem.squeeze(0).clamp(-1, 1).T.numpy(), SAMPLE_RATE)
 
 
 def separate_in_blocks(network: Callable[..., Any], path: Path, out: Path) -> None:
@@ -106,25 +158,70 @@ def run_case(system: str, path: Path, out: Path, model: str, threads: int) -> di
     return {"load_s": loaded - start, "separate_s": done - loaded, "peak_rss_mb": peak / 1e6}
 
 
-def measure(minutes: list[float], systems: list[str], model: str, threads: int) -> Iterator[dict[str, Any]]:
-    """Run every case in a fresh process; peers only on the shortest file."""
+def measure(
+    minutes: list[float], systems: list[str], model: str, threads: int, limit_s: float, limit_gb: float
+) -> Iterator[dict[str, Any]]:
+    """Run every case in a fresh process; peers on the lengths that the module's docstring names."""
+    failed = set()
     with tempfile.TemporaryDirectory(prefix="sepvae-bench-") as folder:
         for length in sorted(minutes):
             mix = Path(folder) / "mix.wav"
             write_song(mix, length)
             for system in systems:
-                if system != "sepvae" and length != min(minutes):
+                if system in failed or (system in IN_BLOCKS and length != min(minutes)):
                     continue
+                limits = (None, None) if system == "sepvae" else (limit_s, limit_gb)
                 with tempfile.TemporaryDirectory(dir=folder) as out:
                     case = [system, str(mix), out, model, str(threads)]
-                    command = [sys.executable, __file__, "--case", *case]
-                    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-                    done = subprocess.run(
-                        command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-                    )
-                result = json.loads(done.stdout.splitlines()[-1])
-                speed = length * 60 / result["separate_s"]
-                yield {"system": system, "minutes": length, "times_real_time": speed, **result}
+                    result = run_process(case, threads, *limits)
+                if "stopped" in result:
+                    failed.add(system)
+                else:
+                    result["times_real_time"] = length * 60 / result["separate_s"]
+                yield {"system": system, "minutes": length, **result}
+
+
+def run_process(
+    case: list[str], threads: int, limit_s: float | None, limit_gb: float | None
+) -> dict[str, Any]:
+    """Run one case in a fresh process.
+
+    Returns:
+        What `run_case` returns, or under `stopped` why the case did not come to its end.
+    """
+
+    def limit() -> None:
+        if limit_gb is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (int(limit_gb * 1e9),) * 2)
+
+    command = [sys.executable, __file__, "--case", *case]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if limit_gb else None,
+        text=True,
+        preexec_fn=limit,
+    )
+    try:
+        output, errors = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        peak_mb = peak_of(process.pid)
+        process.kill()
+        process.communicate()
+        return {"stopped": f"after {limit_s:g} s", "peak_rss_mb": peak_mb}
+    if process.returncode == 0:
+        return json.loads(output.splitlines()[-1])
+    out_of_memory = "memory" in (errors or "").lower() or process.returncode == -signal.SIGKILL
+    if limit_gb is None or not out_of_memory:
+        raise subprocess.CalledProcessError(process.returncode, command, output, errors)
+    return {"stopped": f"more than {limit_gb:g} GB wanted"}
+
+
+def peak_of(pid: int) -> float:
+    """Peak resident memory of a running process so far, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -153,14 +250,17 @@ def table(results: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in results:
-        cells = [
-            row["system"],
-            f"{row['minutes']:g}",
-            f"{row['separate_s']:.1f}",
-            f"{row['times_real_time']:.1f}",
-            f"{row['peak_rss_mb']:.0f}",
-            f"{row['load_s']:.1f}",
-        ]
+        cells = [row["system"], f"{row['minutes']:g}"]
+        if "stopped" in row:
+            peak = f"{row['peak_rss_mb']:.0f} by then" if "peak_rss_mb" in row else "-"
+            cells += [f"stopped: {row['stopped']}", "-", peak, "-"]
+        else:
+            cells += [
+                f"{row['separate_s']:.1f}",
+                f"{row['times_real_time']:.1f}",
+                f"{row['peak_rss_mb']:.0f}",
+                f"{row['load_s']:.1f}",
+            ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -172,6 +272,8 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--model", default="music", help="name or folder of sepvae's model")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--limit-s", type=float, default=600, help="time that a peer may take for a file")
+    parser.add_argument("--limit-gb", type=float, default=16, help="memory that a peer may ask for")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--case", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -180,9 +282,12 @@ def main() -> None:
         print(json.dumps(run_case(system, Path(path), Path(out), model, int(threads))))
         return
     results = []
-    for row in measure(options.minutes, options.systems, options.model, options.threads):
+    cases = measure(
+        options.minutes, options.systems, options.model, options.threads, options.limit_s, options.limit_gb
+    )
+    for row in cases:
         results.append(row)
-        print(f"{row['system']}, {row['minutes']:g} min: {row['times_real_time']:.1f} x", file=sys.stderr)
+        print(f"{row['system']}, {row['minutes']:g} min: {row}", file=sys.stderr)
     facts = machine(options.threads)
     print(", ".join(f"{key} {value}" for key, value in facts.items()))
     print(table(results))
