@@ -36,6 +36,7 @@ SONG = ROOT / "examples" / "instrumental.ogg"
 DOCS = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- table -->", "<!-- /table -->"
 RATE = 44100
+KILLS = 20
 
 Row = dict[str, Any]
 
@@ -262,15 +263,23 @@ def system(folder: Path, model: str) -> Iterator[Row]:
         said = lines[-1].replace(str(folder), "...") if lines else "nothing"
         return f"exit code {done.returncode}, {len(lines)} line: {said}; {len(left)} files left"
 
-    def small_disk() -> None:
+    def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     yield {
-        "case": "disk full (files limited to 1 MB)",
+        "case": "files limited to 1 MB",
         "tried": 1,
-        "happened": run(folder / "full", preexec_fn=small_disk),
+        "happened": run(folder / "limited", preexec_fn=small_files),
     }
+    disk = folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False).returncode == 0:
+        try:
+            happened = run(disk / "out")
+        finally:
+            subprocess.run(["umount", disk], check=True)
+        yield {"case": "disk full (8 MB, the stems need 14)", "tried": 1, "happened": happened}
     if os.geteuid():
         (folder / "closed").mkdir(mode=0o500)
         yield {"case": "read-only folder", "tried": 1, "happened": run(folder / "closed")}
@@ -286,19 +295,19 @@ def system(folder: Path, model: str) -> Iterator[Row]:
         "happened": run(folder / "gpu", "--device", "cuda", env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}),
     }
     counts: collections.Counter[str] = collections.Counter()
-    for number in range(5):
+    for number in range(KILLS):
         out = folder / f"killed-{number}"
         with subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and not any(out.rglob("*.part")):
                 time.sleep(0.01)
-            time.sleep(0.2 * number)
+            time.sleep(4.0 * number / KILLS)
             process.kill()
         named = [path for path in out.rglob("*.wav") if not path.name.startswith(".")]
         whole = sum(soundfile.info(path).frames == len(excerpt) for path in named)
         counts[f"{len(named)} files under their final names, {whole} of them whole"] += 1
     yield {
-        "case": "killed while writing",
-        "tried": 5,
+        "case": "killed 0 to 4 s after the first byte was written",
+        "tried": KILLS,
         "happened": ", ".join(f"{n} times {text}" for text, n in counts.items()),
     }
     for what in ("changes", "vanishes"):
