@@ -16,9 +16,9 @@ from typing import Any
 
 import soundfile
 
-from sepvae.encoding import native
+from sepvae.audio.encoding import native
+from sepvae.audio.tags import read_tags
 from sepvae.errors import AudioFileError
-from sepvae.tags import read_tags
 
 _MADE_BY = "sepvae"
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sepvae.audio.encoding import LOSSLESS
+from sepvae.audio.partial import write_whole
 from sepvae.batch import Job
-from sepvae.encoding import LOSSLESS
 from sepvae.errors import OutputError
-from sepvae.partial import write_whole
 from sepvae.separator import SeparatedFile
 
 REPORT_VERSION = 1

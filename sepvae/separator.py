@@ -18,19 +18,19 @@ from torch import Tensor
 
 from sepvae import __version__, checkpoint, pretrained
 from sepvae.audio import BLOCK_FRAMES, MAX_CHANNELS, AudioReader
-from sepvae.encoding import Encoding, choose_encoding
+from sepvae.audio.encoding import Encoding, choose_encoding
+from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.audio.resample import check_rate
+from sepvae.audio.stdio import WavStream
+from sepvae.audio.tags import Tags, read_tags
+from sepvae.audio.verify import SumError, sum_error
 from sepvae.errors import OutputError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
-from sepvae.outputs import TEMPLATE, StemFiles, output_paths
 from sepvae.progress import Meter, OnProgress
 from sepvae.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
 from sepvae.quality import Quality, choose
-from sepvae.resample import check_rate
 from sepvae.selection import Selection
-from sepvae.stdio import WavStream
 from sepvae.streaming import SeparationStream
-from sepvae.tags import Tags, read_tags
-from sepvae.verify import SumError, sum_error
 
 if TYPE_CHECKING:
     from typing import Self

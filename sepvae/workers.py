@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import torch
 
+from sepvae.audio.outputs import TEMPLATE
 from sepvae.batch import Job
 from sepvae.errors import OutputError, SepvaeError
-from sepvae.outputs import TEMPLATE
 from sepvae.report import Entry, failure, success
 from sepvae.separator import SEGMENT_S, SeparatedFile, Separator
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sepvae.audio.verify import SumError
 from sepvae.batch import Job
 from sepvae.errors import OutputError
 from sepvae.report import count, failure, success, unfinished, write_report
 from sepvae.separator import SeparatedFile
-from sepvae.verify import SumError
 
 
 def test_the_report_tells_success_loss_and_failure(tmp_path: Path) -> None:

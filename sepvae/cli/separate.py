@@ -184,8 +184,8 @@ def _work_off(
 
 def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     """Refuse at once what could not be done at the end."""
-    from sepvae.encoding import choose_encoding
-    from sepvae.outputs import output_paths
+    from sepvae.audio.encoding import choose_encoding
+    from sepvae.audio.outputs import output_paths
 
     choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
@@ -206,8 +206,8 @@ def _find(
     stack: ExitStack,
 ) -> list[Job]:
     """The inputs that are meant; what comes from stdin is kept until the stack is closed."""
+    from sepvae.audio.stdio import spooled
     from sepvae.batch import find_jobs, read_manifest
-    from sepvae.stdio import spooled
 
     if not inputs and not manifests:
         raise click.UsageError("Missing argument 'INPUT...'.")

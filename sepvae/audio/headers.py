@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from sepvae.containers import ogg_checksum
-from sepvae.tags import NO_TAGS, Tags, flac_picture, id3, riff_chunks, vorbis_comment
+from sepvae.audio.containers import ogg_checksum
+from sepvae.audio.tags import NO_TAGS, Tags, flac_picture, id3, riff_chunks, vorbis_comment
 
 RIFF_LIMIT = 1 << 32
 """Bytes that a wav header of 32 bits can count; a longer file is RF64."""

@@ -15,12 +15,12 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.audio import BLOCK_FRAMES
-from sepvae.encoding import AudioWriter, Encoding, quantise
+from sepvae.audio.encoding import AudioWriter, Encoding, quantise
+from sepvae.audio.partial import sweep, sync_folder
+from sepvae.audio.reader import BLOCK_FRAMES
+from sepvae.audio.resample import Resampler
+from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError
-from sepvae.partial import sweep, sync_folder
-from sepvae.resample import Resampler
-from sepvae.tags import NO_TAGS, Tags
 
 TEMPLATE = "{track}/{stem}.{ext}"
 _FIELDS = {"track", "stem", "ext"}

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from sepvae import Separator
+from sepvae.audio.verify import sum_error
 from sepvae.models.separation import SeparationVAE
-from sepvae.verify import sum_error
 
 
 @pytest.fixture

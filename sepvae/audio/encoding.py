@@ -12,10 +12,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sepvae.audio.headers import finish_file
+from sepvae.audio.partial import PartialFile
+from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError
-from sepvae.headers import finish_file
-from sepvae.partial import PartialFile
-from sepvae.tags import NO_TAGS, Tags
 
 _SLICE_FRAMES = 4096  # libsndfile's Vorbis encoder keeps a whole write on the stack
 _BITS = {"PCM_16": 16, "PCM_24": 24}

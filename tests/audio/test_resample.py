@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sepvae.audio.resample import Resampler, check_rate
 from sepvae.errors import ShapeError
-from sepvae.resample import Resampler, check_rate
 
 
 def resample(x: np.ndarray, in_rate: int, out_rate: int, block: int) -> np.ndarray:

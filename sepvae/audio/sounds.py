@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.audio import AudioReader
-from sepvae.encoding import ENCODINGS, choose_encoding
+from sepvae.audio.encoding import ENCODINGS, choose_encoding
+from sepvae.audio.outputs import StemFiles
+from sepvae.audio.reader import AudioReader
+from sepvae.audio.resample import Resampler
 from sepvae.errors import AudioFileError, OutputError
-from sepvae.outputs import StemFiles
-from sepvae.resample import Resampler
 
 
 def read_sound(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:

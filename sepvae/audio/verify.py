@@ -13,10 +13,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio import BLOCK_FRAMES, AudioReader
-from sepvae.encoding import native
+from sepvae.audio.encoding import native
+from sepvae.audio.reader import BLOCK_FRAMES, AudioReader
+from sepvae.audio.resample import Resampler
 from sepvae.errors import OutputError
-from sepvae.resample import Resampler
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sepvae.encoding import ENCODINGS, AudioWriter
-from sepvae.tags import NO_TAGS, Tags, read_tags
+from sepvae.audio.encoding import ENCODINGS, AudioWriter
+from sepvae.audio.tags import NO_TAGS, Tags, read_tags
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
@@ -70,7 +70,7 @@ def test_moving_in_small_steps_changes_nothing(
     tmp_path: Path, tone: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [write(tmp_path / f"a.{name}", tone, SONG).read_bytes() for name in ("flac", "ogg", "mp3")]
-    monkeypatch.setattr("sepvae.headers._COPY_BYTES", 1000)
+    monkeypatch.setattr("sepvae.audio.headers._COPY_BYTES", 1000)
     assert [
         write(tmp_path / f"a.{name}", tone, SONG).read_bytes() for name in ("flac", "ogg", "mp3")
     ] == expected

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.decoders import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, open_decoder, reason
+from sepvae.audio.decoders import open_decoder
+from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason
+from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, ShapeError
-from sepvae.resample import check_rate
 
 MAX_CHANNELS = 64
 

@@ -272,8 +272,8 @@ def test_a_file_that_swells_beyond_measure_is_refused(
 ) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros((RATE * 60, 2)), RATE)
     assert read(tmp_path / "a.flac")[0].shape == (2, RATE * 60)
-    monkeypatch.setattr("sepvae.audio._BOMB_BYTES", 1 << 20)
-    monkeypatch.setattr("sepvae.audio._BOMB_RATIO", 100)
+    monkeypatch.setattr("sepvae.audio.reader._BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr("sepvae.audio.reader._BOMB_RATIO", 100)
     with pytest.raises(AudioFileError, match="more than 100 times its size"):
         read(tmp_path / "a.flac")
     soundfile.write(tmp_path / "a.flac", np.tile(noise, 40).T, RATE)

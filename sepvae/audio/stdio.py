@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sepvae.audio.headers import RIFF_LIMIT, riff_header
 from sepvae.errors import AudioFileError, OutputError
-from sepvae.headers import RIFF_LIMIT, riff_header
 
 _FLOAT_TAG = 3
 _UNKNOWN = RIFF_LIMIT - 1  # size of what is still being written, as other programs put it into a pipe

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sepvae.encoding import ENCODINGS, AudioWriter, choose_encoding, quantise
+from sepvae.audio.encoding import ENCODINGS, AudioWriter, choose_encoding, quantise
 from sepvae.errors import OutputError
 
 ALL = [(name, subtype) for name, encoding in ENCODINGS.items() for subtype in encoding.subtypes]
@@ -56,7 +56,7 @@ def test_a_wav_beyond_4_gb_becomes_rf64_whatever_its_length_was_thought_to_be(
     data_bytes = audio.size * {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}[subtype]
     headers = {}
     for limit in (data_bytes, 1 << 32):
-        monkeypatch.setattr("sepvae.headers.RIFF_LIMIT", limit)
+        monkeypatch.setattr("sepvae.audio.headers.RIFF_LIMIT", limit)
         write(tmp_path / "a.wav", audio, "wav", subtype)
         headers[limit] = soundfile.info(tmp_path / "a.wav").format
         read = soundfile.read(tmp_path / "a.wav", dtype="float32", always_2d=True)[0].T

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sepvae.partial import PartialFile, sweep, write_whole
+from sepvae.audio.partial import PartialFile, sweep, write_whole
 
 MAKER = """
 import sys, time
 from pathlib import Path
-from sepvae.partial import PartialFile
+from sepvae.audio.partial import PartialFile
 partial = PartialFile(Path(sys.argv[1]))
 print("made", flush=True)
 time.sleep(60)

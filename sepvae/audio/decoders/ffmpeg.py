@@ -1,51 +1,22 @@
-"""Decoders of audio files: libsndfile through soundfile, ffmpeg's libraries through PyAV, one face for both.
-
-A decoder gives what can be decoded and says afterwards what is missing. Where the format has timestamps or frame
-numbers, silence stands in for what is damaged, so that all that follows keeps its place.
-"""
+"""Decoding by ffmpeg's libraries through PyAV."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
-import soundfile
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from sepvae.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
+from sepvae.audio.decoders.base import BLOCK_FRAMES, AudioInfo, cut_short, reason, undecodable
 
-BLOCK_FRAMES = 1 << 16
-"""Frames per block when reading: large enough to be fast, small enough to be held easily."""
-
-FAILURES = (RuntimeError, OSError, ValueError, EOFError, FFmpegError)
-"""What the libraries raise on files that they cannot decode."""
-
-_MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 
-# soundfile's subtypes by the depth that a result of the same quality has
-_DEPTHS = {
-    "PCM_S8": "PCM_16",
-    "PCM_U8": "PCM_16",
-    "PCM_16": "PCM_16",
-    "ALAC_16": "PCM_16",
-    "PCM_24": "PCM_24",
-    "ALAC_20": "PCM_24",
-    "ALAC_24": "PCM_24",
-    "PCM_32": "FLOAT",
-    "ALAC_32": "FLOAT",
-    "FLOAT": "FLOAT",
-    "DOUBLE": "FLOAT",
-}
 _AV_DEPTHS = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}
 _AV_LOSSLESS = frozenset(("flac", "alac", "ape", "shorten", "tak", "tta", "wavpack"))
 
@@ -75,147 +46,6 @@ _TIMED = frozenset(
         "wv",
     )
 )
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file says about itself.
-
-    Args:
-        sample_rate: in Hz.
-        channels: > 0.
-        frames: samples per channel as the header promises them; None where it does not say.
-        depth: subtype that holds the samples without loss: PCM_16, PCM_24 (also for lossy codecs) or FLOAT.
-    """
-
-    sample_rate: int
-    channels: int
-    frames: int | None
-    depth: str
-
-
-class Decoder(Protocol):
-    """What reads one open file from its beginning to its end."""
-
-    info: AudioInfo
-
-    def read(self) -> NDArray[np.float32]:
-        """The next samples, `[n, C]`; none at the end."""
-
-    def loss(self) -> str | None:
-        """After the end: in one phrase, what the file should hold and does not."""
-
-    def close(self) -> None: ...
-
-
-def open_decoder(path: Path) -> Decoder:
-    """Open a regular file with the first library that reads all of it.
-
-    Raises:
-        FAILURES: no library can; a plain ValueError has a message of our own.
-    """
-    try:
-        return SoundfileDecoder(path)
-    except (RuntimeError, TypeError, ValueError):  # TypeError: a headerless format by its ending
-        return AvDecoder(path)
-
-
-def reason(error: Exception) -> str:
-    """One short phrase of a library's error."""
-    text = (getattr(error, "strerror", None) or str(error)).strip()  # PyAV's errors carry strerror too
-    first = text.splitlines()[0] if text else type(error).__name__
-    return re.sub(r"^Error( opening .*?)? ?: ", "", first).rstrip(". ") or "the decoder gave up"
-
-
-class _Unseekable(soundfile.SoundFile):
-    """Reads without seeking to where it stands after every block, which makes MP3 decoders lose the thread."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-class SoundfileDecoder:
-    """libsndfile; where it gives up or would pass over damage without a word, PyAV goes on.
-
-    Args:
-        path: the file.
-
-    Raises:
-        RuntimeError: libsndfile cannot open it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._read = path, 0
-        self._rescue: AvDecoder | None = None
-        self._stopped: str | None = None
-        self._ogg: OggScan | None = None
-        self._mpeg: MpegScan | None = None
-        self._file = _Unseekable(os.fspath(path))
-        file = self._file
-        frames: int | None = file.frames if file.frames < 1 << 62 else None
-        try:
-            if file.format == "OGG":
-                self._ogg = scan_ogg(path)
-                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained):
-                    self._rescue = AvDecoder(path)
-                    frames = None
-            elif frames == 0:  # a recorder that crashed leaves a wav header without a length
-                with suppress(*FAILURES):
-                    self._rescue = AvDecoder(path)
-                    frames = self._rescue.info.frames
-            elif file.format == "MP3":
-                self._mpeg = scan_mpeg(path)
-                if self._mpeg is not None and self._mpeg.frames > (self._mpeg.promised or 1 << 62):
-                    self._rescue = AvDecoder(path)  # libsndfile stops where the first part ends
-                    frames = self._mpeg.frames * self._mpeg.frame_samples
-        except BaseException:
-            file.close()
-            raise
-        self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
-        if self._rescue is not None:
-            self.info = replace(self._rescue.info, frames=frames)  # libsndfile may halve an Opus file's rate
-
-    def read(self) -> NDArray[np.float32]:
-        block = self._next_block()
-        self._read += len(block)
-        return block
-
-    def _next_block(self) -> NDArray[np.float32]:
-        if self._rescue is not None:
-            return self._rescue.read()
-        try:
-            return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-        except FAILURES as error:
-            if self._file.format == "FLAC":
-                self._rescue = AvDecoder(self._path, skip=self._read)
-                found = self._rescue.info
-                if (found.sample_rate, found.channels) == (self.info.sample_rate, self.info.channels):
-                    return self._rescue.read()
-                self._rescue.close()
-                self._rescue = None
-            if not self._read:
-                raise
-            self._stopped = _undecodable(self._read, self.info.sample_rate, reason(error))
-            return np.zeros((0, self.info.channels), np.float32)
-
-    def loss(self) -> str | None:
-        phrases = [self._stopped]
-        if self._rescue is not None:
-            phrases.append(self._rescue.loss())
-        elif self._mpeg is None and self._stopped is None:
-            promised = max(self.info.frames or 0, _declared_frames(self._file))
-            if self._read < promised:
-                phrases.append(_cut_short(self._read, promised, self.info.sample_rate))
-        if self._mpeg is not None:
-            phrases += _mpeg_faults(self._mpeg, self._read, self.info.sample_rate)
-        if self._ogg is not None and not self._ogg.closed:
-            phrases.append("ends without the mark that closes such a file: its end may be missing")
-        return "; ".join(phrase for phrase in phrases if phrase) or None
-
-    def close(self) -> None:
-        self._file.close()
-        if self._rescue is not None:
-            self._rescue.close()
 
 
 class AvDecoder:
@@ -282,7 +112,7 @@ class AvDecoder:
             try:
                 packet = next(packets, None)
             except FFmpegError as error:
-                self._stopped = _undecodable(self._placed, self.info.sample_rate, reason(error))
+                self._stopped = undecodable(self._placed, self.info.sample_rate, reason(error))
                 return
             if packet is None:
                 return
@@ -403,46 +233,10 @@ class AvDecoder:
             phrases.append(self._stopped)
         timed = self._container.format.name.split(",")[0] in _TIMED
         if timed and promised is not None and self._placed < promised - rate // 10:  # up to codec frames
-            phrases.append(_cut_short(self._placed, promised, rate))
+            phrases.append(cut_short(self._placed, promised, rate))
         elif self._first_fault is not None and self._first_fault >= self._placed:
             phrases.append("its last part is damaged and cannot be decoded")
         return "; ".join(phrases) or None
 
     def close(self) -> None:
         self._container.close()
-
-
-def _cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
-    found, expected = frames_read / sample_rate, promised / sample_rate
-    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
-
-
-def _undecodable(frames_read: int, sample_rate: int, why: str) -> str:
-    return f"damaged: cannot be decoded beyond {frames_read / sample_rate:.2f} s ({why})"
-
-
-def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str]:
-    """What is wrong with an MPEG file by its frames."""
-    samples, promised = scan.frames * scan.frame_samples, (scan.promised or 0) * scan.frame_samples
-    if scan.gaps:
-        places = "1 place" if len(scan.gaps) == 1 else f"{len(scan.gaps)} places"
-        at_s = scan.gaps[0] * scan.frame_samples / sample_rate
-        return [f"damaged in {places}, the first at about {at_s:.2f} s: what follows may come early there"]
-    if samples < promised:
-        return [_cut_short(samples, promised, sample_rate)]
-    if scan.ends_within:
-        return [f"ends within a frame: up to {1000 * scan.frame_samples / sample_rate:.0f} ms are missing"]
-    if frames_read < samples - _MPEG_PADDING - scan.frame_samples:
-        return [_cut_short(frames_read, samples, sample_rate)]
-    return []
-
-
-def _declared_frames(file: soundfile.SoundFile) -> int:
-    """Frames that a wav or aiff header declares; libsndfile corrects a false size but logs it."""
-    match = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if match is None:
-        return 0
-    declared, actual = int(match[1]), int(match[2])
-    if declared >= 0x7FFFF000 or actual <= 0:  # what writers to a pipe put in: size unknown
-        return 0
-    return round(file.frames * declared / actual)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sepvae.decoders import DEMUXERS
+from sepvae.audio.decoders.ffmpeg import DEMUXERS
 
 logger = logging.getLogger(__name__)
 
