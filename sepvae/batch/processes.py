@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from sepvae.batch import Job
+from sepvae.batch.jobs import Job
+from sepvae.batch.report import failure
+from sepvae.batch.workers import Crew, Entries, OnProgress, Solo, Task, Worker
 from sepvae.errors import SepvaeError
-from sepvae.report import failure
-from sepvae.workers import Crew, Entries, OnProgress, Solo, Task, Worker
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

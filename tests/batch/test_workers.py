@@ -10,11 +10,11 @@ import pytest
 import soundfile
 
 from sepvae import checkpoint
-from sepvae.batch import Job
+from sepvae.batch.jobs import Job
+from sepvae.batch.processes import Processes, hire
+from sepvae.batch.workers import Solo, Task, Worker
 from sepvae.errors import SepvaeError
 from sepvae.models.separation import SeparationVAE
-from sepvae.processes import Processes, hire
-from sepvae.workers import Solo, Task, Worker
 
 RATE = 44100
 
@@ -92,7 +92,7 @@ def test_what_no_worker_can_do_is_said_before_the_first_input(task: Task) -> Non
 @pytest.mark.slow
 def test_two_workers_on_ray_give_the_same_bytes_and_the_same_report(tmp_path: Path, task: Task) -> None:
     pytest.importorskip("ray")
-    from sepvae.cluster import RayCrew
+    from sepvae.batch.cluster import RayCrew
 
     jobs = [song(tmp_path / f"{n}.wav", 0.5 + n) for n in range(4)]
     jobs.insert(1, Job(tmp_path / "missing.wav", "missing"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sepvae.batch import Job, find_jobs, read_manifest
+from sepvae.batch.jobs import Job, find_jobs, read_manifest
 
 
 def touch(folder: Path, *names: str) -> list[Path]:

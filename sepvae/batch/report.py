@@ -11,7 +11,7 @@ from typing import Any
 
 from sepvae.audio.encoding import LOSSLESS
 from sepvae.audio.partial import write_whole
-from sepvae.batch import Job
+from sepvae.batch.jobs import Job
 from sepvae.errors import OutputError
 from sepvae.separator import SeparatedFile
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sepvae.batch import Job
+from sepvae.batch.jobs import Job
+from sepvae.batch.report import Entry, failure
+from sepvae.batch.workers import Entries, OnProgress, Task, Worker
 from sepvae.errors import SepvaeError
-from sepvae.report import Entry, failure
-from sepvae.workers import Entries, OnProgress, Task, Worker
 
 if TYPE_CHECKING:
     from typing import Self

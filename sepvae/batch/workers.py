@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import torch
 
 from sepvae.audio.outputs import TEMPLATE
-from sepvae.batch import Job
+from sepvae.batch.jobs import Job
+from sepvae.batch.report import Entry, failure, success
 from sepvae.errors import OutputError, SepvaeError
-from sepvae.report import Entry, failure, success
 from sepvae.separator import SEGMENT_S, SeparatedFile, Separator
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sepvae.audio.verify import SumError
-from sepvae.batch import Job
+from sepvae.batch.jobs import Job
+from sepvae.batch.report import count, failure, success, unfinished, write_report
 from sepvae.errors import OutputError
-from sepvae.report import count, failure, success, unfinished, write_report
 from sepvae.separator import SeparatedFile
 
 
