@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sepvae.models.separation import SeparationModel, SeparationVAE
-from sepvae.quality import Quality
+from sepvae.separation.quality import Quality
 from sepvae.signal import gains, wiener
 
 

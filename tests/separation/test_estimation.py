@@ -8,10 +8,10 @@ import torch
 
 from sepvae.card import read_card
 from sepvae.errors import ShapeError
-from sepvae.estimation import context_frames
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE
-from sepvae.quality import QUALITIES, Quality, choose
 from sepvae.resources import resource_dir
+from sepvae.separation.estimation import context_frames
+from sepvae.separation.quality import QUALITIES, Quality, choose
 from sepvae.separator import Separator
 from sepvae.signal import gains
 

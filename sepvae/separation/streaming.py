@@ -15,9 +15,9 @@ from torch import Tensor
 
 from sepvae.audio.resample import Resampler
 from sepvae.errors import SepvaeError, ShapeError
-from sepvae.estimation import MaskStream, context_frames
 from sepvae.models.separation import SeparationModel
-from sepvae.quality import Quality
+from sepvae.separation.estimation import MaskStream, context_frames
+from sepvae.separation.quality import Quality
 from sepvae.signal.chunking import ChunkedFilter
 
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
