@@ -81,6 +81,22 @@ def tiny_model(tiny_config: SeparationConfig) -> SeparationVAE:
         return SeparationVAE(tiny_config).eval()
 
 
+def stir(module: torch.nn.Module, scale: float = 0.3, generator: torch.Generator | None = None) -> None:
+    """Give the weights that start at zero a value, so that every path counts."""
+    generator = generator or torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.any():
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def stirred_model(tiny_model: SeparationVAE, generator: torch.Generator) -> SeparationVAE:
+    """The tiny model, stirred so that context and levels count."""
+    stir(tiny_model, 0.2, generator)
+    return tiny_model
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real recordings that SEPVAE_DATA names."""
