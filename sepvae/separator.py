@@ -1,4 +1,4 @@
-"""The separator: a model on a device, applied to arrays and to files, with one file per stem to show for it."""
+"""The separator: a model on a device, applied to arrays and to files."""
 
 from __future__ import annotations
 
