@@ -4,8 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE_VENV ?= .venv-core
-CORE_TESTS := tests/test_audio.py tests/test_decoders.py tests/test_encoding.py tests/test_outputs.py \
-	tests/test_resample.py tests/test_checkpoint.py tests/test_separator.py tests/test_library.py tests/test_fuzz.py \
+CORE_TESTS := tests/audio tests/test_checkpoint.py tests/test_separator.py tests/test_library.py tests/test_fuzz.py \
 	tests/test_music.py tests/signal/test_bands.py tests/signal/test_chunking.py tests/signal/test_stft.py \
 	tests/signal/test_wiener.py
 EXAMPLES := examples/instrumental.ogg examples/singing.opus

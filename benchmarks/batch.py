@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from tiny import save_tiny_model
+
 RATES = (8000, 22050, 32000, 44100, 48000, 96000)
 FORMATS = (
     ("wav", "WAV", "PCM_16"),
@@ -107,35 +109,6 @@ def write_inputs(folder: Path, count: int, bad: int) -> tuple[list[Path], dict[P
             write_good(path, kind, rng)
         paths.append(path)
     return paths, faults
-
-
-def save_tiny_model(folder: Path) -> Path:
-    """Write a model of four sources with random weights that takes milliseconds."""
-    import torch
-
-    from sepvae import checkpoint
-    from sepvae.models.separation import SeparationConfig, SeparationVAE
-    from sepvae.models.vae import VAEConfig
-
-    torch.manual_seed(0)
-    vae = VAEConfig(
-        bands=32,
-        patch=1,
-        latent_channels=(3, 2, 1),
-        encoder_channels=(4, 4, 6, 6),
-        decoder_channels=(6, 4, 4),
-    )
-    config = SeparationConfig(
-        n_fft=256,
-        hop_length=64,
-        kept_bins=16,
-        band_width=7,
-        trunk_channels=(4, 6, 6, 8),
-        trunk_blocks=(1, 1, 1, 1),
-        vae=vae,
-    )
-    checkpoint.save(folder, SeparationVAE(config).eval(), {"name": "tiny", "licence": "CC0-1.0"})
-    return folder
 
 
 def start(work: Path, out: str, model: str, jobs: int) -> subprocess.Popen[bytes]:

@@ -30,6 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from tiny import save_tiny_model
+
 LIMIT_S = 10.0  # of computing
 WALL_LIMIT_S = 300.0  # a busy machine makes all slow; what waits for ever ends here
 LIMIT_BYTES = 1 << 30
@@ -109,31 +111,6 @@ def write_audio_seeds(folder: Path) -> None:
                 container.mux(stream.encode(None))
         except (OSError, ValueError):  # an encoder that this build lacks
             (folder / name).unlink(missing_ok=True)
-
-
-def write_model_seed(folder: Path) -> None:
-    """A small valid checkpoint."""
-    from sepvae import checkpoint
-    from sepvae.models.separation import SeparationConfig, SeparationVAE
-    from sepvae.models.vae import VAEConfig
-
-    vae = VAEConfig(
-        bands=32,
-        patch=1,
-        latent_channels=(3, 2, 1),
-        encoder_channels=(4, 4, 6, 6),
-        decoder_channels=(6, 4, 4),
-    )
-    config = SeparationConfig(
-        n_fft=256,
-        hop_length=64,
-        kept_bins=16,
-        band_width=7,
-        trunk_channels=(4, 6, 6, 8),
-        trunk_blocks=(1, 1, 1, 1),
-        vae=vae,
-    )
-    checkpoint.save(folder, SeparationVAE(config), {"name": "seed", "licence": "CC0 1.0"})
 
 
 def mutate(data: bytes, other: bytes, rng: random.Random) -> bytes:
@@ -354,7 +331,7 @@ def main() -> None:
         return
     if options.seeds:
         part, root = options.seeds[0], Path(options.seeds[1])
-        write_audio_seeds(root / "seeds") if part == "audio" else write_model_seed(root / "model")
+        write_audio_seeds(root / "seeds") if part == "audio" else save_tiny_model(root / "model")
         return
     outcomes: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     slowest = {"decoders": 0.0, "checkpoint": 0.0}

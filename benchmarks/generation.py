@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from sepvae import checkpoint, codec, generation, pretrained
+from sepvae.audio.sounds import resample, write_sound
 from sepvae.data import corpora
 from sepvae.models.separation import SeparationVAE, power
 from sepvae.separator import Separator
 from sepvae.signal import metrics
-from sepvae.sounds import resample, write_sound
 
 QUIET_DB = -60.0
 BATCH = 16

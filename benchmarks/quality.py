@@ -26,7 +26,7 @@ from sepvae.data import corpora
 from sepvae.data.excerpts import Excerpt, excerpts
 from sepvae.evaluation.summary import summarise
 from sepvae.models.separation import SeparationModel
-from sepvae.quality import QUALITIES, Quality, choose
+from sepvae.separation.quality import QUALITIES, Quality, choose
 from sepvae.separator import Separator
 
 STEPS = (0, 1, 2, 5, 10, 20, 50)

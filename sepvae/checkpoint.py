@@ -17,11 +17,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from sepvae.audio.resample import MAX_RATE, MIN_RATE
 from sepvae.card import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, check_card, read_card
 from sepvae.errors import CheckpointError, OutputError
 from sepvae.models.build import build, config_dict
 from sepvae.models.separation import SeparationModel
-from sepvae.resample import MAX_RATE, MIN_RATE
 
 MAX_WEIGHT_BYTES = 1 << 33
 # Sizes that the shapes of the weights do not bound, although memory and time grow with them.

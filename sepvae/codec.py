@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, OutputError, ShapeError
 from sepvae.generation import LATENT_FRAMES, latent_shapes
 from sepvae.models.vae import FRAME_MULTIPLE, VAEConfig
-from sepvae.resample import check_rate
 
 MAGIC = b"sepvae-latents-1\n"
 STEP = 2.0

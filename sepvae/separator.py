@@ -2,253 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sepvae import __version__, checkpoint, pretrained
-from sepvae.audio import BLOCK_FRAMES, MAX_CHANNELS, AudioReader
-from sepvae.encoding import Encoding, choose_encoding
-from sepvae.errors import OutputError, SepvaeError, ShapeError
-from sepvae.models.separation import SeparationModel
-from sepvae.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae import __version__
+from sepvae.audio import AudioReader
+from sepvae.audio.encoding import Encoding, choose_encoding
+from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.audio.stdio import WavStream
+from sepvae.audio.tags import Tags, read_tags
+from sepvae.errors import OutputError
 from sepvae.progress import Meter, OnProgress
-from sepvae.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
-from sepvae.quality import Quality, choose
-from sepvae.resample import check_rate
-from sepvae.selection import Selection
-from sepvae.stdio import WavStream
-from sepvae.streaming import SeparationStream
-from sepvae.tags import Tags, read_tags
-from sepvae.verify import SumError, sum_error
-
-if TYPE_CHECKING:
-    from typing import Self
+from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
+from sepvae.separation.provenance import Origin, Result, describe, look_for, sha256_of
+from sepvae.separation.result import SeparatedFile, file_hashes, remarks, verified
+from sepvae.separation.selection import Selection
+from sepvae.separation.streaming import SeparationStream
 
 logger = logging.getLogger(__name__)
 
-SEGMENT_S = 12.0
-"""Default length of a chunk: longer ones spend less on context, and more memory."""
+__all__ = ["EXISTING", "SEGMENT_S", "SeparatedFile", "Separator"]
 
 EXISTING = ("fail", "skip", "overwrite")
 
-Audio = TypeVar("Audio", NDArray[Any], Tensor)
 
-
-@dataclass(frozen=True)
-class SeparatedFile:
-    """What became of one input file; iterates over the written paths.
-
-    Args:
-        input: the file.
-        outputs: path of each stem.
-        skipped: the same stems were there already and have been left alone.
-        input_sha256: hash of the file.
-        sample_rate, channels, frames: of the input, and of the outputs unless a warning says otherwise; frames
-            are 0 if it was skipped.
-        subtype: sample format of the outputs.
-        output_rate: sample rate of the outputs.
-        gain: factor on all stems that kept the loudest at full scale; 1 unless it was beyond.
-        residual_db: energy that the model did not reach and that went to its residual source, relative to the
-            input.
-        seconds: wall-clock time that it took.
-        loss: what the file promised but lacks; None for a whole one.
-        warnings: what else should be known, one line each.
-        output_sha256: hash of each stem's file; empty unless verified.
-        sum_error: how far the stems that were read back are from adding up to the input; None unless verified,
-            or if they are not meant to.
-    """
-
-    input: Path
-    outputs: dict[str, Path]
-    skipped: bool = False
-    input_sha256: str = ""
-    sample_rate: int = 0
-    channels: int = 0
-    frames: int = 0
-    subtype: str = ""
-    output_rate: int = 0
-    gain: float = 1.0
-    residual_db: float | None = None
-    seconds: float = 0.0
-    loss: str | None = None
-    warnings: tuple[str, ...] = ()
-    output_sha256: Mapping[str, str] = field(default_factory=dict)
-    sum_error: SumError | None = None
-
-    def __iter__(self) -> Iterator[Path]:
-        return iter(self.outputs.values())
-
-
-class Separator:
+class Separator(ArraySeparator):
     """Separates arrays and files into stems with one model.
 
-    It keeps no state between calls, so several threads may share one.
-
-    Args:
-        model: separation model.
-        device: auto, cpu, cuda, mps, or any name that torch knows.
-        precision: auto, float32 or bfloat16, the type that the network computes in; auto takes bfloat16 where
-            the device is fast in it. Variances and masks are float32 always.
-        segment_s: length of the chunks that the model sees, in seconds, > 0.
-        quality: what is done beyond the plain Wiener filter; None for nothing.
-        model_sha256: hash of the weights' file; by default one of the weights themselves.
-
-    Raises:
-        SepvaeError: the device is not there, or the precision is unknown.
+    It keeps no state between calls, so several threads may share one. Its constructor is that of an
+    `ArraySeparator`; most often it is made by `from_pretrained`.
     """
-
-    def __init__(
-        self,
-        model: SeparationModel,
-        device: str = "auto",
-        *,
-        precision: str = "auto",
-        segment_s: float = SEGMENT_S,
-        quality: Quality | None = None,
-        model_sha256: str | None = None,
-    ) -> None:
-        self.device = _find_device(device)
-        self.model = model.eval().requires_grad_(False).to(self.device)
-        self.segment_s = segment_s
-        self.quality = quality or Quality()
-        self._autocast = _autocast_dtype(precision, self.device)
-        self._model_sha256 = model_sha256
-        self.stream(model.config.sample_rate, 1)  # shows now whether segment_s fits
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str] = "music",
-        device: str = "auto",
-        *,
-        precision: str = "auto",
-        segment_s: float = SEGMENT_S,
-        quality: str = "balanced",
-        refine: int | None = None,
-    ) -> Self:
-        """Load a bundled model by name, or any checkpoint by its folder.
-
-        Args:
-            name: bundled model or folder.
-            device, precision, segment_s: as in the constructor.
-            quality: fast, balanced or best; the model's card may say what they mean for it.
-            refine: steps of refinement instead of those of `quality`, 0 to 1000.
-
-        Raises:
-            ShapeError: unknown quality, or refine out of its range.
-            CheckpointError: there is none, or it is damaged.
-        """
-        model, card = checkpoint.load(pretrained.find(os.fspath(name)))
-        sha256 = card["weights"]["sha256"]
-        chosen = choose(quality, card, refine)
-        return cls(
-            model, device, precision=precision, segment_s=segment_s, quality=chosen, model_sha256=sha256
-        )
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the stems."""
-        return self.model.config.sources
-
-    @property
-    def model_sha256(self) -> str:
-        """Hash of the model's weights."""
-        if self._model_sha256 is None:
-            digest = hashlib.sha256()
-            for name, tensor in sorted(self.model.state_dict().items()):
-                digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-            self._model_sha256 = digest.hexdigest()
-        return self._model_sha256
-
-    @property
-    def precision(self) -> str:
-        """Type that the network computes in."""
-        return "float32" if self._autocast is None else str(self._autocast).removeprefix("torch.")
-
-    def stream(self, sample_rate: int, channels: int, *, segment_s: float | None = None) -> SeparationStream:
-        """Return a stream that takes blocks of a signal and gives back stems as they get ready.
-
-        Args:
-            sample_rate: in Hz.
-            channels: > 0.
-            segment_s: length of its chunks, > 0; shorter ones lower the latency and cost more computing. None
-                takes the separator's.
-        """
-        return SeparationStream(
-            self.model,
-            sample_rate,
-            channels,
-            segment_s=self.segment_s if segment_s is None else segment_s,
-            autocast=self._autocast,
-            quality=self.quality,
-        )
-
-    def separate(
-        self, audio: Audio, sample_rate: int, *, progress: OnProgress | None = None
-    ) -> dict[str, Audio]:
-        """Separate a signal, or a batch of signals one after another.
-
-        Args:
-            audio: float samples, full scale 1; never changed.
-            sample_rate: in Hz.
-            progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
-                through, and returning False cancels.
-
-        Shape: audio `[B, C, L]`, `[C, L]` or `[L]`, numpy or torch -> for each stem the same kind, type, shape
-            and device.
-
-        Returns:
-            The stems by name; they add up to `audio`.
-
-        Raises:
-            ShapeError: wrong rank, type, rate or size, or NaN or infinite samples.
-            CancelledError: `progress` returned False.
-        """
-        report = Meter(progress)
-        if isinstance(audio, Tensor):
-            dtype = audio.dtype
-            wide = audio.detach().float() if dtype == torch.bfloat16 else audio.detach()
-            stems = self._separate(wide.cpu().numpy(), sample_rate, report)
-            return {name: torch.from_numpy(stem).to(audio.device, dtype) for name, stem in stems.items()}
-        return self._separate(audio, sample_rate, report)
-
-    def _separate(self, audio: NDArray[Any], sample_rate: int, report: Meter) -> dict[str, NDArray[Any]]:
-        if not isinstance(audio, np.ndarray) or not np.issubdtype(audio.dtype, np.floating):
-            found = audio.dtype if isinstance(audio, np.ndarray) else type(audio).__name__
-            raise ShapeError(f"expected an array of float samples, found {found}")
-        if not 1 <= audio.ndim <= 3 or audio.size == 0:
-            raise ShapeError(f"expected samples [B, C, L], [C, L] or [L], found {list(audio.shape)}")
-        batch = audio.reshape((1,) * (3 - audio.ndim) + audio.shape)
-        _, channels, length = batch.shape
-        if channels > MAX_CHANNELS:
-            raise ShapeError(f"expected at most {MAX_CHANNELS} channels [C, L], found {list(audio.shape)}")
-        if not np.isfinite(batch).all():
-            raise ShapeError("the samples hold NaN or infinite values")
-        check_rate(sample_rate)
-        stems = np.empty((len(self.sources), *batch.shape), audio.dtype)
-        for index, signal in enumerate(batch):
-            stream = self.stream(sample_rate, channels)
-            done = 0
-            for start in range(0, length + BLOCK_FRAMES, BLOCK_FRAMES):
-                block = signal[:, start : start + BLOCK_FRAMES]
-                out = stream.push(block) if start < length else stream.finish()
-                stems[:, index, :, done : done + out.shape[-1]] = out
-                done += out.shape[-1]
-                report((index + done / length) / len(batch))
-            for remark in stream.remarks:
-                logger.warning(remark)
-        return {name: stem.reshape(audio.shape) for name, stem in zip(self.sources, stems, strict=True)}
 
     def separate_file(
         self,
@@ -311,7 +102,7 @@ class Separator:
             )
             earlier = look_for(paths, origin) if existing == "skip" else None
             if earlier is not None and earlier.complete:
-                hashes = _hashes(paths) if verify else {}
+                hashes = file_hashes(paths) if verify else {}
                 return replace(
                     common, skipped=True, gain=earlier.gain, loss=earlier.loss, output_sha256=hashes
                 )
@@ -336,10 +127,10 @@ class Separator:
             gain=gain,
             residual_db=stream.residual_db,
             loss=reader.loss,
-            warnings=(*_remarks(gain, info.sample_rate, encoding, earlier), *stream.remarks),
+            warnings=(*remarks(gain, info.sample_rate, encoding, earlier), *stream.remarks),
         )
         if verify:
-            done = _verified(done, whole=selection.whole)
+            done = verified(done, whole=selection.whole)
         report(1.0)
         for note in ([done.loss] if done.loss else []) + list(done.warnings):
             logger.warning("%s: %s", source, note)
@@ -435,63 +226,3 @@ def _check_existing(source: Path, paths: Mapping[str, Path], existing: str) -> N
             raise OutputError(f"{path}: this output would overwrite its input")
         if existing == "fail" and os.path.lexists(path):
             raise OutputError(f"{path}: exists already (the option existing allows overwrite or skip)")
-
-
-def _remarks(gain: float, sample_rate: int, encoding: Encoding, earlier: Earlier | None) -> tuple[str, ...]:
-    """What should be known about a result, one line each."""
-    notes = []
-    if earlier is not None and earlier.there:
-        notes.append("an earlier result, incomplete or of another model or settings, was replaced")
-    if gain < 1:
-        notes.append(f"all stems lowered by {-20 * np.log10(gain):.2f} dB, since one would exceed full scale")
-    file_rate = encoding.rate_for(sample_rate)
-    if file_rate != sample_rate:
-        notes.append(f"written at {file_rate} Hz, since {encoding.name} has no {sample_rate} Hz")
-    return tuple(notes)
-
-
-def _hashes(paths: Mapping[str, Path]) -> dict[str, str]:
-    return {stem: sha256_of(path) for stem, path in paths.items()}
-
-
-def _verified(done: SeparatedFile, whole: bool) -> SeparatedFile:
-    """Read a result back; what goes wrong there is a warning, since the files are complete."""
-    try:
-        error = sum_error(done.input, done.outputs.values(), done.gain) if whole else None
-        return replace(done, output_sha256=_hashes(done.outputs), sum_error=error)
-    except SepvaeError as failure:
-        return replace(done, warnings=(*done.warnings, f"could not be verified: {failure}"))
-
-
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # torch asserts that CUDA was compiled in
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SepvaeError(f"device {name!r} cannot be used ({reason})") from error
-    return device
-
-
-def _autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise SepvaeError(f"precision must be auto, float32 or bfloat16, found {precision!r}")
-    fast = precision == "bfloat16" or (precision == "auto" and _fast_bfloat16(device))
-    return torch.bfloat16 if fast else None
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; an old torch that cannot tell counts as no."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))

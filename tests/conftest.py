@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from sepvae.models.build import build
 from sepvae.models.separation import SeparationConfig, SeparationVAE
-from sepvae.models.vae import VAEConfig
 
 SAMPLE_RATE = 44100
+TINY = json.loads((Path(__file__).parent / "assets" / "tiny.json").read_text(encoding="utf-8"))
+"""The config of a complete model of four sources that is small enough to build and run in milliseconds."""
 
 torch.set_num_threads(
     1
@@ -52,23 +55,22 @@ def tone() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def tiny_config() -> SeparationConfig:
-    """A complete model of four sources that is small enough to build and run in milliseconds."""
-    vae = VAEConfig(
-        bands=32,
-        patch=1,
-        latent_channels=(3, 2, 1),
-        encoder_channels=(4, 4, 6, 6),
-        decoder_channels=(6, 4, 4),
-    )
-    return SeparationConfig(
-        n_fft=256,
-        hop_length=64,
-        kept_bins=16,
-        band_width=7,
-        trunk_channels=(4, 6, 6, 8),
-        trunk_blocks=(1, 1, 1, 1),
-        vae=vae,
-    )
+    """The config of the tiny model, for music at 44.1 kHz."""
+    return build(TINY).config
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> list[str]:
+    """Overrides that give any recipe the shape of the tiny model, batches of two, and no other processes."""
+    shape = {name: value for name, value in TINY.items() if name not in ("class", "vae")}
+    shape |= {f"vae.{name}": value for name, value in TINY["vae"].items()}
+    return [
+        *(f"model.{name}={value}".replace(" ", "") for name, value in shape.items()),
+        "data.workers=0",
+        "data.valid_windows=2",
+        "data.mixing.batch_size=2",
+        "trainer.precision=32-true",
+    ]
 
 
 @pytest.fixture
@@ -77,6 +79,22 @@ def tiny_model(tiny_config: SeparationConfig) -> SeparationVAE:
     with torch.random.fork_rng():
         torch.manual_seed(20260401)
         return SeparationVAE(tiny_config).eval()
+
+
+def stir(module: torch.nn.Module, scale: float = 0.3, generator: torch.Generator | None = None) -> None:
+    """Give the weights that start at zero a value, so that every path counts."""
+    generator = generator or torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.any():
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def stirred_model(tiny_model: SeparationVAE, generator: torch.Generator) -> SeparationVAE:
+    """The tiny model, stirred so that context and levels count."""
+    stir(tiny_model, 0.2, generator)
+    return tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import soundfile
 import torch
 
 from sepvae import Separator, checkpoint
+from sepvae.audio.resample import Resampler
 from sepvae.errors import AudioFileError, OutputError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationVAE
-from sepvae.resample import Resampler
 
 RATE = 44100
 SUM = 2e-7  # the sum of the float32 stems of a signal below one

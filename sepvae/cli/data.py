@@ -106,7 +106,21 @@ def prepare(
             raise DataError(
                 f"{name} has no --check, --download, --set, --rate or --channels (see sepvae data list)"
             )
-        _prepare_own(name, *_both(root, out), seed, jobs, only, soundfonts, variations, songs)
+        from sepvae.data.prepare import prepare as make
+
+        root, out = _both(root, out)
+        manifest = make(
+            name,
+            root,
+            out,
+            seed=seed,
+            jobs=jobs,
+            only=only or None,
+            soundfonts=soundfonts,
+            variations=variations,
+            songs=songs,
+        )
+        click.echo(os.fsencode(manifest))
         return
     dataset = DATASETS[name].with_options(_pairs(options))
     if download_root is not None:
@@ -133,34 +147,6 @@ def prepare(
                 dataset, root, out, sample_rate=rate, channels=channels, jobs=jobs, progress=report_tracks
             )
         click.echo(os.fsencode(manifest))
-
-
-def _prepare_own(
-    name: str,
-    root: Path,
-    out: Path,
-    seed: int,
-    jobs: int,
-    only: tuple[str, ...],
-    soundfonts: tuple[Path, ...],
-    variations: int,
-    songs: int,
-) -> None:
-    """Build one of the sets that are made here rather than found."""
-    from sepvae.data.prepare import prepare as run
-
-    manifest = run(
-        name,
-        root,
-        out,
-        seed=seed,
-        jobs=jobs,
-        only=only or None,
-        soundfonts=soundfonts,
-        variations=variations,
-        songs=songs,
-    )
-    click.echo(os.fsencode(manifest))
 
 
 def _both(root: Path | None, out: Path | None) -> tuple[Path, Path]:

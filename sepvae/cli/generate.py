@@ -60,7 +60,7 @@ def sample(
 ) -> None:
     """Draw new stems of SOURCE from the prior of its autoencoder (phases by Griffin-Lim)."""
     from sepvae import generation
-    from sepvae.sounds import write_sound
+    from sepvae.audio.sounds import write_sound
 
     vaes, _ = _load(model)
     generation.check_source(vaes, source)
@@ -111,8 +111,8 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
     from sepvae import codec, generation
+    from sepvae.audio.sounds import resample, write_sound
     from sepvae.errors import CheckpointError
-    from sepvae.sounds import resample, write_sound
 
     vaes, weights = _load(model)
     coded = codec.read(latents, vaes.config.vae)
@@ -143,7 +143,7 @@ def interpolate(
 ) -> None:
     """Decode what lies between the latents of two stems of one source, as long as the shorter one."""
     from sepvae import generation
-    from sepvae.sounds import write_sound
+    from sepvae.audio.sounds import write_sound
 
     vaes, _ = _load(model)
     name = _source_of(first, source, vaes)
@@ -167,7 +167,7 @@ def interpolate(
 def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
     """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
     from sepvae import generation
-    from sepvae.sounds import resample, write_sound
+    from sepvae.audio.sounds import resample, write_sound
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
@@ -189,7 +189,7 @@ def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, int, Tensor]:
     """A file as it is, its rate, and the same at the model's rate with two channels."""
     import torch
 
-    from sepvae.sounds import read_sound, resample
+    from sepvae.audio.sounds import read_sound, resample
 
     audio, rate = read_sound(path)
     at_rate = torch.from_numpy(resample(audio, rate, model.config.sample_rate))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from sepvae.batch import Job
-    from sepvae.report import Entry
+    from sepvae.batch.jobs import Job
+    from sepvae.batch.report import Entry
 
 _REMARKABLE_DB = -60  # energy beyond the model's reach from here on is worth a word
 

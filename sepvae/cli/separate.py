@@ -19,9 +19,9 @@ from sepvae.cli.messages import Messages, names, quiet_libraries
 from sepvae.errors import OutputError, SepvaeError
 
 if TYPE_CHECKING:
-    from sepvae.batch import Job
-    from sepvae.report import Entry
-    from sepvae.workers import Crew, Task
+    from sepvae.batch.jobs import Job
+    from sepvae.batch.report import Entry
+    from sepvae.batch.workers import Crew, Task
 
 PIPE = "-"
 """Stdin among the inputs, stdout as the output folder."""
@@ -132,7 +132,7 @@ def separate(
     stdin. The paths of the results go to stdout, all else to stderr. The exit code is 0 only if every input
     was separated from beginning to end.
     """
-    from sepvae.workers import Task, share_of_threads
+    from sepvae.batch.workers import Task, share_of_threads
 
     logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
     if segment is not None:
@@ -162,7 +162,7 @@ def _work_off(
 ) -> list[Entry]:
     """Separate all inputs, telling about each; write the report, also when interrupted."""
     from sepvae import __version__
-    from sepvae.report import count, unfinished, write_report
+    from sepvae.batch.report import count, unfinished, write_report
 
     entries = [unfinished(job) for job in batch]
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
@@ -184,8 +184,8 @@ def _work_off(
 
 def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     """Refuse at once what could not be done at the end."""
-    from sepvae.encoding import choose_encoding
-    from sepvae.outputs import output_paths
+    from sepvae.audio.encoding import choose_encoding
+    from sepvae.audio.outputs import output_paths
 
     choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
@@ -206,8 +206,8 @@ def _find(
     stack: ExitStack,
 ) -> list[Job]:
     """The inputs that are meant; what comes from stdin is kept until the stack is closed."""
-    from sepvae.batch import find_jobs, read_manifest
-    from sepvae.stdio import spooled
+    from sepvae.audio.stdio import spooled
+    from sepvae.batch.jobs import find_jobs, read_manifest
 
     if not inputs and not manifests:
         raise click.UsageError("Missing argument 'INPUT...'.")
@@ -234,17 +234,17 @@ def _find(
 def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
     """The workers that the options ask for."""
     if engine == "ray":
-        from sepvae.cluster import RayCrew
+        from sepvae.batch.cluster import RayCrew
 
         return RayCrew(task, count, ray_address)
-    from sepvae.processes import hire
+    from sepvae.batch.processes import hire
 
     return hire(task, count)
 
 
 def _stdout_crew(task: Task, inputs: int) -> Crew:
     """A worker that writes its one stem to stdout."""
-    from sepvae.workers import PipeWorker, Solo
+    from sepvae.batch.workers import PipeWorker, Solo
 
     if inputs != 1:
         raise OutputError(f"stdout takes the stem of one input, found {inputs}")

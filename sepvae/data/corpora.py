@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -96,6 +97,18 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
     return Manifest(root, tuple(sources), tuple(tracks))
 
 
+def file_info(path: Path) -> Any:
+    """What soundfile says about a file, from its header.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return soundfile.info(str(path))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
 def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
     files: dict[str, Path] = {}
     names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
@@ -109,10 +122,7 @@ def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
         return None
     frames, rates = 0, {}
     for path in files.values():
-        try:
-            info = soundfile.info(str(path))
-        except (soundfile.SoundFileError, OSError) as error:
-            raise DataError(f"cannot read {path}: {error}") from error
+        info = file_info(path)
         if info.frames <= 0:
             raise DataError(f"no audio in {path}")
         frames = max(frames, info.frames)

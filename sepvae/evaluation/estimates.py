@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from rich.console import Console
 from rich.progress import track as progress
 
@@ -135,10 +134,7 @@ def find_stems(estimates: Path, track: Track, names: Mapping[str, str]) -> dict[
 
 
 def _check(path: Path, track: Track) -> None:
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    info = corpora.file_info(path)
     if info.samplerate != track.sample_rate:
         raise DataError(f"{path} is at {info.samplerate} Hz, the track at {track.sample_rate} Hz")
     if abs(info.frames - track.frames) > LENGTH_TOLERANCE_S * track.sample_rate:

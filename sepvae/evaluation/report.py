@@ -24,7 +24,7 @@ from sepvae.evaluation.plots import spectrograms
 from sepvae.evaluation.summary import REPORT_NAME
 from sepvae.models.permutation import in_order_of
 from sepvae.models.separation import SeparationConfig, SeparationModel, SeparationVAE
-from sepvae.quality import choose
+from sepvae.separation.quality import choose
 from sepvae.separator import Separator
 from sepvae.signal import metrics
 from sepvae.signal.metrics import WindowScore

@@ -191,18 +191,7 @@ def score_track(
 ) -> dict[str, SourceScore]:
     """Score one track by the project's protocol; a silent reference has no windows and NaN scores.
 
-    Args:
-        estimates: audio of each source; those that have no reference are left out.
-        references: true audio of each source.
-        mixture: the sum of the sources.
-        sample_rate: Hz, int > 0.
-        window_s: seconds, > 0.
-
-    Shape:
-        each `[L]` or `[C, L]`, all of one length
-
-    Raises:
-        ShapeError: if the lengths differ.
+    Args, Shape and Raises: as of `score_windows`.
     """
     scores = score_windows(estimates, references, mixture, sample_rate, window_s)
     return {source: summarise(found) for source, found in scores.items()}

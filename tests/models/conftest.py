@@ -6,6 +6,8 @@ import torch
 from sepvae.models.separation import MaskNet, SeparationConfig, SeparationModel, SeparationVAE
 from sepvae.models.vae import SourceVAE, VAEConfig
 
+from ..conftest import stir
+
 TINY_VAE = VAEConfig(
     bands=32, patch=2, latent_channels=(4, 3, 2), encoder_channels=(4, 6, 8, 8), decoder_channels=(8, 6, 4)
 )
@@ -21,15 +23,6 @@ TINY = SeparationConfig(
     trunk_blocks=(1, 1, 1, 1),
     vae=TINY_VAE,
 )
-
-
-def stir(module: torch.nn.Module) -> None:
-    """Give the weights that start at zero a value, so that every path counts."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if not parameter.any():
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
 @pytest.fixture

@@ -11,25 +11,10 @@ import torch
 from sepvae import checkpoint
 
 RATE = 8000
-TINY = [
+SHORT = [
     f"model.sample_rate={RATE}",
-    "model.n_fft=256",
-    "model.hop_length=64",
-    "model.kept_bins=16",
-    "model.band_width=7",
-    "model.trunk_channels=[4,6,6,8]",
-    "model.trunk_blocks=[1,1,1,1]",
-    "model.vae.bands=32",
-    "model.vae.patch=1",
-    "model.vae.latent_channels=[3,2,1]",
-    "model.vae.encoder_channels=[4,4,6,6]",
-    "model.vae.decoder_channels=[6,4,4]",
-    "data.workers=0",
-    "data.valid_windows=2",
     "data.mixing.frames=32",
-    "data.mixing.batch_size=2",
     "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
     "trainer.progress=false",
     "trainer.examples=false",
     "trainer.score_seconds=0",
@@ -41,6 +26,7 @@ TINY = [
     "optim.warmup_steps=1",
     "optim.decay_steps=1",
 ]
+"""Overrides that make the training of a tiny model short and quiet."""
 PITCHES = {"vocals": 600, "drums": 0, "bass": 60, "other": 300}
 
 
@@ -64,11 +50,11 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(songs: Path) -> Callable[..., list[str]]:
+def settings(songs: Path, tiny_recipe: list[str]) -> Callable[..., list[str]]:
     """Overrides that make a recipe tiny: `settings(run_dir, *more)`."""
 
     def make(run_dir: Path, *more: str) -> list[str]:
-        return [*TINY, f"data.root={songs}", f"run_dir={run_dir}", *more]
+        return [*tiny_recipe, *SHORT, f"data.root={songs}", f"run_dir={run_dir}", *more]
 
     return make
 

@@ -13,17 +13,10 @@ from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training.run import compose, train
 
+from ..conftest import stir
+
 Settings = Callable[..., list[str]]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
-
-
-def stir(model: torch.nn.Module) -> None:
-    """Give the weights that start at zero a value, so that every path counts."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
 def test_vae_then_separation_leaves_a_model_that_separates(

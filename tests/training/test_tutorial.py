@@ -11,9 +11,8 @@ from click.testing import CliRunner, Result
 
 from sepvae.cli import cli
 
-from .conftest import RATE, TINY, write_song
+from .conftest import RATE, SHORT, write_song
 
-OWN = [value for value in TINY if "examples" not in value and "score" not in value]
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -32,13 +31,14 @@ def own(tmp_path: Path) -> Path:
 
 
 def test_two_commands_from_a_folder_of_stems_to_a_working_model(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: Path, tiny_recipe: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sepvae.training.run.LEVEL_BATCHES", 2)
     sepvae("data", "prepare", "stems", "--root", own, "--out", "DATA", "--rate", RATE)
+    short = [value for value in SHORT if "examples" not in value and "score" not in value]
     export = ["trainer.early_stopping=5", "trainer.export=best", "optim.schedule=cosine"]
-    sepvae("train", "stems", "data.root=DATA", *OWN, *export)
+    sepvae("train", "stems", "data.root=DATA", *tiny_recipe, *short, *export)
     run = tmp_path / "runs" / "stems"
     for stage in ("vae", "separation"):
         for name in (

@@ -53,6 +53,13 @@ class RawTrack:
     solo: bool = False
     missing: tuple[Path, ...] = ()
 
+    @classmethod
+    def of_files(cls, split: str, name: str, files: Mapping[str, Path]) -> RawTrack:
+        """A track with one file per source, as far as they are there."""
+        there = {source: (Part(path),) for source, path in files.items() if path.is_file()}
+        missing = tuple(path for path in files.values() if not path.is_file())
+        return cls(split, name, there, missing=missing)
+
     @property
     def parts(self) -> tuple[Part, ...]:
         """All files, source by source."""

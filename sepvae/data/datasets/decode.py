@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from sepvae.audio import AudioReader
 from sepvae.errors import AudioFileError, DataError
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
 
 
 def decode(path: Path, stream: int | None = None) -> tuple[np.ndarray, int]:
@@ -44,10 +49,7 @@ def _decode_stream(path: Path, index: int) -> tuple[np.ndarray, int]:
 
     try:
         with av.open(str(path)) as container:
-            streams = container.streams.audio
-            if index >= len(streams):
-                raise DataError(f"{path}: has {len(streams)} audio streams, number {index} is wanted")
-            stream = streams[index]
+            stream = _stream(container, path, index)
             resampler = av.AudioResampler(format="fltp")  # converts the sample format only
             blocks = [
                 part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
@@ -61,6 +63,13 @@ def _decode_stream(path: Path, index: int) -> tuple[np.ndarray, int]:
     if not np.isfinite(audio).all():
         raise DataError(f"{path}: stream {index} holds NaN or infinite samples")
     return audio, rate
+
+
+def _stream(container: InputContainer, path: Path, index: int) -> AudioStream:
+    streams = container.streams.audio
+    if index >= len(streams):
+        raise DataError(f"{path}: has {len(streams)} audio streams, number {index} is wanted")
+    return streams[index]
 
 
 def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
@@ -79,10 +88,7 @@ def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
 
     try:
         with av.open(str(path)) as container:
-            streams = container.streams.audio
-            if stream >= len(streams):
-                raise DataError(f"{path}: has {len(streams)} audio streams, number {stream} is wanted")
-            chosen = streams[stream]
+            chosen = _stream(container, path, stream)
             context = chosen.codec_context
             length = None
             if chosen.duration is not None and chosen.time_base is not None:

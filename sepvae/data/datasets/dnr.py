@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.data.datasets.base import Archive, Dataset, Part, Problem, RawTrack, folders_of, locate
+from sepvae.data.datasets.base import Archive, Dataset, Problem, RawTrack, folders_of, locate
 from sepvae.errors import DataError
 
 SPLITS = {"tr": "train", "cv": "valid", "tt": "test"}
@@ -49,10 +49,8 @@ class DnR(Dataset):
         tracks = []
         for part, split in SPLITS.items():
             for folder in folders_of(base / part) if (base / part).is_dir() else ():
-                paths = {source: folder / f"{file}.wav" for source, file in FILES.items()}
-                there = {source: (Part(path),) for source, path in paths.items() if path.is_file()}
-                missing = tuple(path for path in paths.values() if not path.is_file())
-                tracks.append(RawTrack(split, folder.name, there, missing=missing))
+                files = {source: folder / f"{file}.wav" for source, file in FILES.items()}
+                tracks.append(RawTrack.of_files(split, folder.name, files))
         if not tracks:
             raise DataError(f"expected {{tr,cv,tt}}/<id>/{{speech,music,sfx}}.wav under {root}")
         return tracks

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.data.datasets.base import Archive, Dataset, Part, Problem, RawTrack, audio_files
+from sepvae.data.datasets.base import Archive, Dataset, Problem, RawTrack, audio_files
 from sepvae.errors import DataError
 
 SPLITS = {
@@ -106,7 +106,5 @@ class LibriMix(Dataset):
     def _part(self, folder: Path, split: str) -> Iterator[RawTrack]:
         names = sorted({path.stem for kind in self._files().values() for path in audio_files(folder / kind)})
         for name in names:
-            paths = {source: folder / kind / f"{name}.wav" for source, kind in self._files().items()}
-            there = {source: (Part(path),) for source, path in paths.items() if path.is_file()}
-            missing = tuple(path for path in paths.values() if not path.is_file())
-            yield RawTrack(split, name, there, missing=missing)
+            files = {source: folder / kind / f"{name}.wav" for source, kind in self._files().items()}
+            yield RawTrack.of_files(split, name, files)

@@ -93,10 +93,8 @@ class Musdb18HQ(_Musdb):
 
     def songs(self, folder: Path) -> Iterator[RawTrack]:
         for song in folders_of(folder):
-            paths = {source: song / f"{source}.wav" for source in SOURCES}
-            there = {source: (Part(path),) for source, path in paths.items() if path.is_file()}
-            missing = tuple(path for path in paths.values() if not path.is_file())
-            yield RawTrack("train", song.name, there, missing=missing)
+            files = {source: song / f"{source}.wav" for source in SOURCES}
+            yield RawTrack.of_files("train", song.name, files)
 
 
 @dataclass(frozen=True)

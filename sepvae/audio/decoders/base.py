@@ -1,0 +1,66 @@
+"""What every decoder has in common: its face, the blocks it gives, and the words for what is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+BLOCK_FRAMES = 1 << 16
+"""Frames per block when reading: large enough to be fast, small enough to be held easily."""
+
+FAILURES = (RuntimeError, OSError, ValueError, EOFError, FFmpegError)
+"""What the libraries raise on files that they cannot decode."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says about itself.
+
+    Args:
+        sample_rate: in Hz.
+        channels: > 0.
+        frames: samples per channel as the header promises them; None where it does not say.
+        depth: subtype that holds the samples without loss: PCM_16, PCM_24 (also for lossy codecs) or FLOAT.
+    """
+
+    sample_rate: int
+    channels: int
+    frames: int | None
+    depth: str
+
+
+class Decoder(Protocol):
+    """What reads one open file from its beginning to its end."""
+
+    info: AudioInfo
+
+    def read(self) -> NDArray[np.float32]:
+        """The next samples, `[n, C]`; none at the end."""
+
+    def loss(self) -> str | None:
+        """After the end: in one phrase, what the file should hold and does not."""
+
+    def close(self) -> None: ...
+
+
+def reason(error: Exception) -> str:
+    """One short phrase of a library's error."""
+    text = (getattr(error, "strerror", None) or str(error)).strip()  # PyAV's errors carry strerror too
+    first = text.splitlines()[0] if text else type(error).__name__
+    return re.sub(r"^Error( opening .*?)? ?: ", "", first).rstrip(". ") or "the decoder gave up"
+
+
+def cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
+    """The phrase for a file that holds less than its header says."""
+    found, expected = frames_read / sample_rate, promised / sample_rate
+    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
+
+
+def undecodable(frames_read: int, sample_rate: int, why: str) -> str:
+    """The phrase for a file whose rest no library decodes."""
+    return f"damaged: cannot be decoded beyond {frames_read / sample_rate:.2f} s ({why})"

@@ -1,0 +1,242 @@
+"""Decoding by ffmpeg's libraries through PyAV."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from sepvae.audio.decoders.base import BLOCK_FRAMES, AudioInfo, cut_short, reason, undecodable
+
+_MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
+
+_AV_DEPTHS = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}
+_AV_LOSSLESS = frozenset(("flac", "alac", "ape", "shorten", "tak", "tta", "wavpack"))
+
+# ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses
+DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,m4a,matroska,webm,mov,mp4,mj2,3gp,3g2,mp3,mpc,mpc8,"
+    "mpeg,mpegts,ogg,oma,rm,shn,tak,tta,voc,w64,wav,wv"
+)
+# others only guess their length, or tell the position of the last byte that is there
+_TIMED = frozenset(
+    (
+        "aiff",
+        "ape",
+        "asf",
+        "au",
+        "caf",
+        "flac",
+        "flv",
+        "matroska",
+        "mov",
+        "mpc",
+        "tak",
+        "tta",
+        "voc",
+        "w64",
+        "wav",
+        "wv",
+    )
+)
+
+
+class AvDecoder:
+    """ffmpeg's libraries, which go on after damage; the timestamps tell how much is missing there.
+
+    Args:
+        path: the file.
+        skip: samples per channel to leave out at the beginning, which have been read otherwise.
+
+    Raises:
+        FFmpegError: no demuxer or decoder takes it.
+        ValueError: it holds no audio.
+    """
+
+    def __init__(self, path: Path, skip: int = 0) -> None:
+        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+        self._container = av.open(f"file:{path}", container_options=options)
+        try:
+            if not self._container.streams.audio:
+                raise ValueError("it holds no audio")
+            self._stream = self._container.streams.audio[0]
+            context = self._stream.codec_context
+            if context is not None and not (context.sample_rate and context.channels):
+                raise ValueError("its audio has no sample rate or no channels")
+            if context is None or context.format is None:
+                raise ValueError("its audio is in a format that is not known")
+            if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
+                self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            self.info = self._describe()
+        except BaseException:
+            self._container.close()
+            raise
+        self._skip, self._placed = skip, 0  # samples that have got their place
+        self._silent = self._holes = 0
+        self._first_fault: int | None = None
+        self._stopped: str | None = None
+        self._last_packet: tuple[int, int] | None = None  # its time and length
+        self._frame_length = 1024
+        self._parts = self._trimmed()
+
+    def _describe(self) -> AudioInfo:
+        context = self._stream.codec_context
+        lossless = context.name.startswith("pcm_") or context.name in _AV_LOSSLESS
+        depth = _AV_DEPTHS.get(context.format.name.removesuffix("p"), "PCM_24") if lossless else "PCM_24"
+        return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
+
+    def _promised(self) -> int | None:
+        """Samples per channel by the header."""
+        stream, rate = self._stream, self._stream.codec_context.sample_rate
+        tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska
+        if tag is not None:
+            return round((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * rate)
+        if stream.duration is not None and stream.time_base is not None:
+            return round(stream.duration * stream.time_base * rate)
+        if self._container.duration is not None and not self._container.streams.video:
+            return round(self._container.duration / 1e6 * rate)  # microseconds
+        return None
+
+    def _frames(self) -> Iterator[Any]:
+        """All frames of audio that can be decoded."""
+        packets = self._container.demux(self._stream)
+        plain = self._stream.codec_context.name.startswith("pcm_")
+        while True:
+            try:
+                packet = next(packets, None)
+            except FFmpegError as error:
+                self._stopped = undecodable(self._placed, self.info.sample_rate, reason(error))
+                return
+            if packet is None:
+                return
+            if packet.size and packet.pts is not None and packet.duration is not None:
+                self._last_packet = packet.pts, packet.duration
+            try:
+                frames = packet.decode()
+            except (FFmpegError, ValueError):  # ValueError: a frame of a kind that PyAV does not know
+                self._fault()
+                continue
+            for frame in frames:
+                if (
+                    frame.sample_rate != self.info.sample_rate
+                    or frame.layout.nb_channels != self.info.channels
+                ):
+                    at_s = self._placed / self.info.sample_rate
+                    self._stopped = (
+                        f"changes its sample rate or channels at {at_s:.2f} s: what follows is left out"
+                    )
+                    return
+                if packet.is_corrupt and not plain:  # the last one of plain samples is only short
+                    self._fault()
+                yield frame
+
+    def _timeline(self) -> Iterator[NDArray[np.float32]]:
+        """Samples of all frames `[n, C]`, with silence for what is missing between them."""
+        to_float = av.AudioResampler(format="fltp")  # converts the sample format only
+        stream, rate = self._stream, self.info.sample_rate
+        due = None  # where the next frame should lie, in samples
+        if stream.start_time is not None and stream.time_base is not None:
+            due = round(stream.start_time * stream.time_base * rate)
+        for frame in self._frames():
+            length = self._frame_length = max(frame.samples, 1)
+            if frame.pts is not None and frame.time_base is not None:
+                at = round(frame.pts * frame.time_base * rate)
+                if due is not None and 4 * (at - due) >= 3 * length:  # less is the rounding of timestamps
+                    yield from self._silence(at - due, length)
+                due = at
+            for part in to_float.resample(frame):
+                samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                self._placed += len(samples)
+                yield samples
+            due = None if due is None else due + length
+
+    def _silence(self, gap: int, frame_length: int) -> Iterator[NDArray[np.float32]]:
+        """Silence for samples that are missing: whole frames, if it could be that many."""
+        rate = self.info.sample_rate
+        whole = round(gap / frame_length) * frame_length
+        gap = whole if abs(gap - whole) <= 2e-3 * rate else gap  # some containers count in milliseconds
+        limit = _MAX_GAP_S * rate if self.info.frames is None else self.info.frames + rate - self._placed
+        self._fault()
+        if gap > min(limit, _MAX_GAP_S * rate):
+            return
+        self._holes += 1
+        self._silent += gap
+        self._placed += gap
+        for start in range(0, gap, BLOCK_FRAMES):
+            yield np.zeros((min(BLOCK_FRAMES, gap - start), self.info.channels), np.float32)
+
+    def _trimmed(self) -> Iterator[NDArray[np.float32]]:
+        """The timeline without `skip` and without the padding of the last frame, where its length is told."""
+        held: deque[NDArray[np.float32]] = deque()  # the last two frames
+        given = 0
+        for samples in self._timeline():
+            left_out = min(self._skip, len(samples))
+            self._skip -= left_out
+            given += left_out
+            held.append(samples[left_out:])
+            if len(held) > 2:
+                given += len(held[0])
+                yield held.popleft()
+        end = self._last_sample()
+        for samples in held:
+            yield samples if end is None or end <= given else samples[: end - given]
+            given += len(samples)
+
+    def _last_sample(self) -> int | None:
+        """Where the audio of an mp4 file ends within its last frame; None where it does not say."""
+        promised, rate = self.info.frames, self.info.sample_rate
+        if promised is None or not self._container.format.name.startswith("mov"):
+            return None
+        time_base = self._stream.time_base
+        if self._last_packet is not None and time_base is not None:
+            begin, length = (round(time * time_base * rate) for time in self._last_packet)
+            if 0 < length < self._frame_length:  # else the edit list tells, but in its own, coarser unit
+                return begin + length
+        for unit in (600, 1000):
+            if round(round(promised * unit / rate) * rate / unit) == promised:
+                return promised + rate // unit
+        return promised
+
+    def _fault(self) -> None:
+        if self._first_fault is None:
+            self._first_fault = self._placed
+
+    def read(self) -> NDArray[np.float32]:
+        parts: list[NDArray[np.float32]] = []
+        count = 0
+        for part in self._parts:
+            parts.append(part)
+            count += len(part)
+            if count >= BLOCK_FRAMES:
+                break
+        return np.concatenate(parts) if parts else np.zeros((0, self.info.channels), dtype=np.float32)
+
+    def loss(self) -> str | None:
+        phrases = []
+        rate, promised = self.info.sample_rate, self.info.frames
+        if self._silent:
+            places = "1 place" if self._holes == 1 else f"{self._holes} places"
+            phrases.append(
+                f"damaged: {self._silent / rate:.3f} s in {places} cannot be decoded and are silent, the first "
+                f"at {(self._first_fault or 0) / rate:.2f} s"
+            )
+        elif self._first_fault is not None and self._first_fault < self._placed:
+            phrases.append(f"damaged: parts cannot be decoded, the first at {self._first_fault / rate:.2f} s")
+        if self._stopped is not None:
+            phrases.append(self._stopped)
+        timed = self._container.format.name.split(",")[0] in _TIMED
+        if timed and promised is not None and self._placed < promised - rate // 10:  # up to codec frames
+            phrases.append(cut_short(self._placed, promised, rate))
+        elif self._first_fault is not None and self._first_fault >= self._placed:
+            phrases.append("its last part is damaged and cannot be decoded")
+        return "; ".join(phrases) or None
+
+    def close(self) -> None:
+        self._container.close()

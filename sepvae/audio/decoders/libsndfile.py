@@ -1,0 +1,152 @@
+"""Decoding by libsndfile through soundfile, which PyAV helps out where libsndfile falls short."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from sepvae.audio.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
+from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, cut_short, reason, undecodable
+from sepvae.audio.decoders.ffmpeg import AvDecoder
+
+_MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
+
+# soundfile's subtypes by the depth that a result of the same quality has
+_DEPTHS = {
+    "PCM_S8": "PCM_16",
+    "PCM_U8": "PCM_16",
+    "PCM_16": "PCM_16",
+    "ALAC_16": "PCM_16",
+    "PCM_24": "PCM_24",
+    "ALAC_20": "PCM_24",
+    "ALAC_24": "PCM_24",
+    "PCM_32": "FLOAT",
+    "ALAC_32": "FLOAT",
+    "FLOAT": "FLOAT",
+    "DOUBLE": "FLOAT",
+}
+
+
+class _Unseekable(soundfile.SoundFile):
+    """Reads without seeking to where it stands after every block, which makes MP3 decoders lose the thread."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class SoundfileDecoder:
+    """libsndfile; where it gives up or would pass over damage without a word, PyAV goes on.
+
+    Args:
+        path: the file.
+
+    Raises:
+        RuntimeError: libsndfile cannot open it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+        self._rescue: AvDecoder | None = None
+        self._stopped: str | None = None
+        self._ogg: OggScan | None = None
+        self._mpeg: MpegScan | None = None
+        self._file = _Unseekable(os.fspath(path))
+        file = self._file
+        frames: int | None = file.frames if file.frames < 1 << 62 else None
+        try:
+            if file.format == "OGG":
+                self._ogg = scan_ogg(path)
+                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained):
+                    self._rescue = AvDecoder(path)
+                    frames = None
+            elif frames == 0:  # a recorder that crashed leaves a wav header without a length
+                with suppress(*FAILURES):
+                    self._rescue = AvDecoder(path)
+                    frames = self._rescue.info.frames
+            elif file.format == "MP3":
+                self._mpeg = scan_mpeg(path)
+                if self._mpeg is not None and self._mpeg.frames > (self._mpeg.promised or 1 << 62):
+                    self._rescue = AvDecoder(path)  # libsndfile stops where the first part ends
+                    frames = self._mpeg.frames * self._mpeg.frame_samples
+        except BaseException:
+            file.close()
+            raise
+        self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
+        if self._rescue is not None:
+            self.info = replace(self._rescue.info, frames=frames)  # libsndfile may halve an Opus file's rate
+
+    def read(self) -> NDArray[np.float32]:
+        block = self._next_block()
+        self._read += len(block)
+        return block
+
+    def _next_block(self) -> NDArray[np.float32]:
+        if self._rescue is not None:
+            return self._rescue.read()
+        try:
+            return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+        except FAILURES as error:
+            if self._file.format == "FLAC":
+                self._rescue = AvDecoder(self._path, skip=self._read)
+                found = self._rescue.info
+                if (found.sample_rate, found.channels) == (self.info.sample_rate, self.info.channels):
+                    return self._rescue.read()
+                self._rescue.close()
+                self._rescue = None
+            if not self._read:
+                raise
+            self._stopped = undecodable(self._read, self.info.sample_rate, reason(error))
+            return np.zeros((0, self.info.channels), np.float32)
+
+    def loss(self) -> str | None:
+        phrases = [self._stopped]
+        if self._rescue is not None:
+            phrases.append(self._rescue.loss())
+        elif self._mpeg is None and self._stopped is None:
+            promised = max(self.info.frames or 0, _declared_frames(self._file))
+            if self._read < promised:
+                phrases.append(cut_short(self._read, promised, self.info.sample_rate))
+        if self._mpeg is not None:
+            phrases += _mpeg_faults(self._mpeg, self._read, self.info.sample_rate)
+        if self._ogg is not None and not self._ogg.closed:
+            phrases.append("ends without the mark that closes such a file: its end may be missing")
+        return "; ".join(phrase for phrase in phrases if phrase) or None
+
+    def close(self) -> None:
+        self._file.close()
+        if self._rescue is not None:
+            self._rescue.close()
+
+
+def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str]:
+    """What is wrong with an MPEG file by its frames."""
+    samples, promised = scan.frames * scan.frame_samples, (scan.promised or 0) * scan.frame_samples
+    if scan.gaps:
+        places = "1 place" if len(scan.gaps) == 1 else f"{len(scan.gaps)} places"
+        at_s = scan.gaps[0] * scan.frame_samples / sample_rate
+        return [f"damaged in {places}, the first at about {at_s:.2f} s: what follows may come early there"]
+    if samples < promised:
+        return [cut_short(samples, promised, sample_rate)]
+    if scan.ends_within:
+        return [f"ends within a frame: up to {1000 * scan.frame_samples / sample_rate:.0f} ms are missing"]
+    if frames_read < samples - _MPEG_PADDING - scan.frame_samples:
+        return [cut_short(frames_read, samples, sample_rate)]
+    return []
+
+
+def _declared_frames(file: soundfile.SoundFile) -> int:
+    """Frames that a wav or aiff header declares; libsndfile corrects a false size but logs it."""
+    match = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if match is None:
+        return 0
+    declared, actual = int(match[1]), int(match[2])
+    if declared >= 0x7FFFF000 or actual <= 0:  # what writers to a pipe put in: size unknown
+        return 0
+    return round(file.frames * declared / actual)

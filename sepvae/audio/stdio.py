@@ -1,0 +1,105 @@
+"""Standard input and output: audio that comes from a pipe and goes into one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sepvae.audio.headers import RIFF_LIMIT, riff_header
+from sepvae.errors import AudioFileError, OutputError
+
+_FLOAT_TAG = 3
+_UNKNOWN = RIFF_LIMIT - 1  # size of what is still being written, as other programs put it into a pipe
+
+
+@contextmanager
+def spooled(file: BinaryIO) -> Iterator[Path]:
+    """Keep what comes from a pipe in a temporary file, since most formats cannot be decoded front to back.
+
+    Args:
+        file: what to read to its end.
+
+    Returns:
+        Path of the file, named `stdin`.
+
+    Raises:
+        AudioFileError: it cannot be read, or not be kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="sepvae-") as folder:
+        path = Path(folder) / "stdin"
+        try:
+            with path.open("wb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+        except OSError as error:
+            raise AudioFileError(f"stdin: cannot be read or kept ({error.strerror})") from error
+        yield path
+
+
+class WavStream:
+    """Writes a wav of float samples to a file or a pipe, block by block.
+
+    The length is not known before the end: where the file can be sought, the header is corrected then; in a
+    pipe it says "until the end", which all readers of pipes understand.
+
+    Args:
+        file: binary and writable.
+        sample_rate: in Hz.
+        channels: > 0.
+
+    Raises:
+        OutputError: it cannot be written, here and in every method.
+    """
+
+    def __init__(self, file: BinaryIO, sample_rate: int, channels: int) -> None:
+        self._file, self._data_bytes = file, 0
+        align = 4 * channels
+        self._format = struct.pack(
+            "<HHIIHH", _FLOAT_TAG, channels, sample_rate, min(sample_rate * align, _UNKNOWN), align, 32
+        )
+        self._start = file.tell() if file.seekable() else None
+        self._write(riff_header(self._format, _UNKNOWN, _UNKNOWN))
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append samples.
+
+        Shape: block `[C, n]`.
+        """
+        data = np.ascontiguousarray(block.T, dtype="<f4").tobytes()
+        self._data_bytes += len(data)
+        self._write(data)
+
+    def finish(self) -> None:
+        """Bring everything out, and correct the header where that is possible."""
+        header_bytes = len(riff_header(self._format, 0, 0))
+        riff_bytes = header_bytes - 8 + self._data_bytes
+        if self._start is not None and riff_bytes < RIFF_LIMIT:
+            try:
+                end = self._file.tell()
+                self._file.seek(self._start)
+                self._file.write(riff_header(self._format, self._data_bytes, riff_bytes))
+                self._file.seek(end)
+            except OSError as error:
+                raise _error(error) from error
+        self._write(b"")
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise _error(error) from error
+
+
+def _error(error: OSError) -> OutputError:
+    if isinstance(error, BrokenPipeError):
+        return OutputError("stdout: its reader has gone")
+    return OutputError(f"stdout: cannot be written ({error.strerror or os.strerror(error.errno or 0)})")

@@ -1,0 +1,54 @@
+"""The device that a model computes on, and the type of number that it is fast in."""
+
+from __future__ import annotations
+
+import torch
+
+from sepvae.errors import SepvaeError
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name, or the fastest one for `auto`.
+
+    Raises:
+        SepvaeError: it is not there, or torch cannot use it.
+    """
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # torch asserts that CUDA was compiled in
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SepvaeError(f"device {name!r} cannot be used ({reason})") from error
+    return device
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Type that networks compute in where it is not their own: bfloat16, or None.
+
+    Args:
+        precision: auto, float32 or bfloat16; auto takes bfloat16 where the device is fast in it.
+
+    Raises:
+        SepvaeError: unknown precision.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise SepvaeError(f"precision must be auto, float32 or bfloat16, found {precision!r}")
+    fast = precision == "bfloat16" or (precision == "auto" and _fast_bfloat16(device))
+    return torch.bfloat16 if fast else None
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; an old torch that cannot tell counts as no."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))

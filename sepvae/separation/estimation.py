@@ -1,0 +1,135 @@
+"""From the STFT of a stream's chunks to masks, each frame's variances computed once."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sepvae.models.separation import SeparationModel, SeparationVAE
+from sepvae.separation.quality import Quality
+from sepvae.signal import gains, wiener
+
+
+class MaskStream:
+    """Masks of the cores of successive chunks of one stream.
+
+    Equalisers look farther than the network does. So the network runs ahead of the core, and what it gave is kept
+    for the chunks to come; gains are fitted in windows on the stream's own grid of frames. That makes the masks
+    independent of how the stream is cut into chunks, up to rounding.
+
+    Args:
+        model: separation model in evaluation mode.
+        quality: what is done beyond the plain Wiener filter.
+        autocast: data type that the network computes in; None for that of its weights.
+    """
+
+    def __init__(self, model: SeparationModel, quality: Quality, autocast: torch.dtype | None = None) -> None:
+        self._model, self._quality, self._autocast = model, quality, autocast
+        self._refines = refines(model, quality)
+        self._basis = gains.equaliser(model.bands, model.config.sample_rate) if self._refines else None
+        self._frame = self._before = 0  # first frame of the next core, and of the last
+        self._kept: Tensor | None = None  # log-variances [K, 2, N, n] around it, and banded powers below
+        self._power: Tensor | None = None  # [2, N, n]
+        self._first = 0  # frame that these begin with
+        self._gains: dict[int, Tensor] = {}  # log-gains [K, E] of windows
+
+    def __call__(self, X: Tensor, core: slice) -> Tensor:
+        """Masks of the core frames; chunks must come in order, each with `context_frames` around its core.
+
+        Shape: X `[2, F, T]` -> `[K, 2, N, t]`.
+        """
+        self._before = self._frame
+        start = self._frame - core.start  # frame that X begins with
+        last = self._frame + core.stop - core.start
+        if not self._refines:
+            log_variance = self._log_variances(X)[0][..., core]
+        else:
+            self._extend(X, start, last)
+            log_variance = self._equalised(self._frame, last)
+        self._frame = last
+        return wiener.masks(self._quality.sharpness * log_variance[None])[0]
+
+    def rewind(self) -> None:
+        """Forget the last chunk: it failed, and its first frames come again as a shorter one."""
+        self._frame = self._before
+
+    def _extend(self, X: Tensor, start: int, last: int) -> None:
+        """Run the network on the frames that the windows of this core reach and that it has not seen yet."""
+        known = start if self._kept is None else self._first + self._kept.shape[-1]
+        end = min(start + X.shape[-1], last + 2 * gains.HALF_WINDOW)
+        if end > known:
+            context = self._model.context_frames
+            begin, stop = max(0, known - start - context), min(X.shape[-1], end - start + context)
+            lv, P = self._log_variances(X[..., begin:stop])
+            fresh = slice(known - start - begin, end - start - begin)
+            self._append(lv[..., fresh], P[..., fresh], known)
+        keep = max(0, gains.span(self._frame // gains.HALF_WINDOW)[0]) - self._first
+        if keep > 0 and self._kept is not None and self._power is not None:
+            self._kept, self._power = self._kept[..., keep:].clone(), self._power[..., keep:].clone()
+            self._first += keep
+
+    def _append(self, log_variance: Tensor, P: Tensor, first: int) -> None:
+        if self._kept is None or self._power is None:
+            self._kept, self._power, self._first = log_variance, P, first
+        else:
+            self._kept = torch.cat([self._kept, log_variance], -1)
+            self._power = torch.cat([self._power, P], -1)
+
+    def _equalised(self, first: int, last: int) -> Tensor:
+        """Log-variances of some frames with the gains of the windows that reach them."""
+        assert self._kept is not None
+        assert self._basis is not None
+        out = self._kept[..., first - self._first : last - self._first].clone()  # [K, 2, N, t]
+        needed = gains.windows(first, last)
+        self._gains = {w: g for w, g in self._gains.items() if w in needed}
+        for window in needed:
+            if window not in self._gains:
+                self._gains[window] = self._fit(window)
+            curve = self._gains[window] @ self._basis  # [K, N]
+            fade = gains.crossfade(first, last, window).to(out.device)  # [t]
+            out += curve[:, None, :, None] * fade
+        return out
+
+    def _fit(self, window: int) -> Tensor:
+        """Log-gains of one window."""
+        assert self._kept is not None
+        assert self._power is not None
+        assert self._basis is not None
+        start, stop = gains.span(window)
+        part = slice(max(0, start - self._first), max(0, stop - self._first))
+        V = torch.exp(self._kept[..., part]).transpose(1, 2).flatten(2)  # [K, N, 2 * t]
+        P = self._power[..., part].transpose(0, 1).flatten(1)  # [N, 2 * t]
+        return gains.fit_gains(
+            P, V, self._model.bands.sizes, self._basis, steps=self._quality.refine, points=2 * (stop - start)
+        )
+
+    def _log_variances(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-variances and banded powers, the variances averaged over the levels that the network sees."""
+        total: Tensor | None = None
+        for level_db in self._quality.levels_db:
+            gain = 10 ** (level_db / 20)
+            with _autocast(X.device, self._autocast):
+                found = self._model.log_variances((X if gain == 1 else gain * X)[None])[0].float()
+            found = found - 2 * math.log(gain)
+            total = found if total is None else total + found
+        assert total is not None
+        P = self._model.band_powers(X[None])[0][0] if self._refines else X.real[:, :0]
+        return total / len(self._quality.levels_db), P
+
+
+def refines(model: SeparationModel, quality: Quality) -> bool:
+    """Whether there are gains to fit: a mask network has no variances, only their ratios."""
+    return quality.refine > 0 and isinstance(model, SeparationVAE)
+
+
+def context_frames(model: SeparationModel, quality: Quality) -> int:
+    """Frames on each side of a core that its masks depend on."""
+    return model.context_frames + (2 * gains.HALF_WINDOW if refines(model, quality) else 0)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,189 @@
+"""Separation of a stream of blocks: any rate, any channels, stems that add up to what went in."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sepvae.audio.resample import Resampler
+from sepvae.errors import SepvaeError, ShapeError
+from sepvae.models.separation import SeparationModel
+from sepvae.separation.estimation import MaskStream, context_frames
+from sepvae.separation.quality import Quality
+from sepvae.signal.chunking import ChunkedFilter
+
+_RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
+
+
+class SeparationStream:
+    """Takes a signal in blocks of any size and gives back the stems of as much of it as is ready: live too.
+
+    No sample is left out or moved: the n-th sample that comes back belongs to the n-th that went in,
+    `latency_s` later at the most. Stems come at the rate, with the channels and in the float type of the
+    signal. Channels are separated in pairs, a single or last odd one as two equal channels. Whatever the
+    other stems leave of the signal goes
+    to the model's residual source: so all stems add up to the signal, content above the model's Nyquist
+    included. A stream belongs to one thread; several streams of one model may run side by side.
+
+    Args:
+        model: separation model in evaluation mode.
+        sample_rate: of the signal, in Hz.
+        channels: of the signal, > 0.
+        segment_s: length of the chunks that the model sees, context apart, in seconds, > 0.
+        autocast: data type that the network computes in; None for that of its weights.
+        quality: what is done beyond the plain Wiener filter.
+    """
+
+    def __init__(
+        self,
+        model: SeparationModel,
+        sample_rate: int,
+        channels: int,
+        *,
+        segment_s: float,
+        autocast: torch.dtype | None = None,
+        quality: Quality | None = None,
+    ) -> None:
+        if not segment_s > 0 or math.isinf(segment_s):
+            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
+        config = model.config
+        quality = quality or Quality()
+        self._model, self._channels = model, channels
+        self._sources = len(config.sources)
+        self._residual = config.sources.index(config.residual_source)
+        self._to_model = Resampler(sample_rate, config.sample_rate, channels)
+        self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
+        self._filters = []
+        for _ in range(-(-channels // 2)):
+            masks = MaskStream(model, quality, autocast)
+            chunks = ChunkedFilter(
+                model.stft,
+                partial(self._estimate, masks),
+                self._sources,
+                core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
+                context_frames=context_frames(model, quality),
+                multiple=model.frame_multiple,
+                rewind=masks.rewind,
+            )
+            self._filters.append(chunks)
+        self._rates = sample_rate, config.sample_rate
+        self._wanted_frames = self._filters[0].core_frames
+        self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
+        self._energy = self._residual_energy = 0.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the stems in the order in which they come back."""
+        return self._model.config.sources
+
+    @property
+    def latency_s(self) -> float:
+        """Longest time from a sample's going in to its coming back, computing and the caller's block apart.
+
+        It is the length of a chunk and of the context after it; `segment_s` sets the former.
+        """
+        resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
+        return self._filters[0].latency / self._rates[1] + 2 * resampling
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What should be known about the way in which the stems were made, one line each."""
+        frames = min(chunk.core_frames for chunk in self._filters)
+        if frames == self._wanted_frames:
+            return ()
+        seconds = [n * self._model.config.hop_length / self._rates[1] for n in (frames, self._wanted_frames)]
+        return (
+            f"the device ran out of memory: chunks of {seconds[0]:.1f} s were taken, not {seconds[1]:.1f} s",
+        )
+
+    @property
+    def residual_db(self) -> float | None:
+        """Energy so far of what the model did not reach, relative to the signal's; None for silence."""
+        if self._energy == 0 or self._residual_energy == 0:
+            return None
+        return 10 * math.log10(self._residual_energy / self._energy)
+
+    def push(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Take in samples and return the stems that are ready.
+
+        Shape: block `[C, n]` -> `[K, C, m]`, m may be 0.
+
+        Raises:
+            ShapeError: wrong number of channels, or not float.
+            SepvaeError: the model gave numbers that are not finite.
+        """
+        if block.ndim != 2 or block.shape[0] != self._channels or not np.issubdtype(block.dtype, np.floating):
+            expected = f"float samples [{self._channels}, n]"
+            raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
+        self._waiting.append(block.copy())
+        return self._add_residual(
+            self._separate(self._to_model.push(block.astype(np.float32)), last=False), last=False
+        )
+
+    def finish(self) -> NDArray[Any]:
+        """Return the rest of the stems; nothing can be pushed afterwards."""
+        return self._add_residual(self._separate(self._to_model.finish(), last=True), last=True)
+
+    def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+        """Stems without the residual, at the signal's rate, [C, n] -> [K, C, m]."""
+        pairs = []
+        with torch.inference_mode():
+            for index, pair_filter in enumerate(self._filters):
+                pair = block[2 * index : 2 * index + 2]
+                x = torch.tensor(pair, device=self._model.stft.window.device).expand(2, -1)
+                out = pair_filter.push(x)
+                if last:
+                    out = torch.cat([out, pair_filter.finish()], dim=-1)
+                pairs.append(out[:, : len(pair)].cpu().numpy())
+        stems = np.concatenate(pairs, axis=1)  # [K, C, m]
+        flat = stems.reshape(self._sources * self._channels, -1)
+        flat = self._from_model.push(flat)
+        if last:
+            flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
+        return flat.reshape(self._sources, self._channels, -1)
+
+    def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Tensor]:
+        """STFTs of the core frames, one source after another: all at once would fill the memory."""
+        M = masks(X, core)  # [K, 2, N, t]
+        for source in range(self._sources):
+            yield X[..., core] * self._model.bands.expand(M[source])
+
+    def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
+        """Give the residual source what the stems do not add up to."""
+        length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
+        signal = self._take(length)  # [C, m]
+        stems = stems[..., :length]  # the way to the model's rate and back may round the length by one
+        if stems.shape[-1] < length:
+            stems = np.pad(stems, ((0, 0), (0, 0), (0, length - stems.shape[-1])))
+        if not np.isfinite(stems).all():
+            raise SepvaeError(
+                "the model gave numbers that are not finite; is the input far beyond full scale?"
+            )
+        out = stems.astype(signal.dtype)
+        residual = signal.astype(np.float64)
+        self._energy += float(np.vdot(residual, residual))
+        for stem in out:
+            residual -= stem
+        self._residual_energy += float(np.vdot(residual, residual))
+        out[self._residual] = residual + out[self._residual]
+        return out
+
+    def _take(self, count: int) -> NDArray[Any]:
+        """Remove the first `count` samples of those that wait."""
+        parts = []
+        while count > 0:
+            block = self._waiting.popleft()
+            if block.shape[1] > count:
+                self._waiting.appendleft(block[:, count:])
+                block = block[:, :count]
+            parts.append(block)
+            count -= block.shape[1]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((self._channels, 0), np.float32)

@@ -1,0 +1,114 @@
+"""Which files many inputs mean, and what their results are called."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from sepvae.batch.jobs import Job, find_jobs, read_manifest
+
+
+def touch(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+def tracks(jobs: list[Job], root: Path) -> dict[str, str]:
+    return {job.path.relative_to(root).as_posix(): job.track for job in jobs}
+
+
+def test_a_folder_means_the_audio_in_it_and_keeps_its_shape(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "b.MP3",
+        "cd1/a.wav",
+        "cd 2/ä'x.flac",
+        "notes.txt",
+        ".hidden/a.wav",
+        "cd1/.a.wav",
+        "out/old/bass.wav",
+    )
+    jobs = find_jobs([tmp_path], tmp_path / "out")
+    assert tracks(jobs, tmp_path) == {"b.MP3": "b", "cd 2/ä'x.flac": "cd 2/ä'x", "cd1/a.wav": "cd1/a"}
+
+
+def test_a_file_is_taken_as_it_is_named(tmp_path: Path) -> None:
+    [named] = touch(tmp_path, "notes.txt")
+    assert find_jobs([named, tmp_path / "missing.wav"], tmp_path / "out") == [
+        Job(named, "notes"),
+        Job(tmp_path / "missing.wav", "missing"),
+    ]
+
+
+def test_an_input_given_twice_is_done_once(tmp_path: Path) -> None:
+    [path] = touch(tmp_path, "a.wav")
+    assert len(find_jobs([path, tmp_path, tmp_path / "x" / ".." / "a.wav"], tmp_path / "out")) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_link_to_itself_is_an_input_that_fails_later(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.wav"
+    loop.symlink_to(loop)
+    assert find_jobs([loop], tmp_path / "out") == [Job(loop, "loop")]
+    assert find_jobs([tmp_path], tmp_path / "out") == []
+
+
+def test_inputs_of_the_same_name_get_different_ones(tmp_path: Path) -> None:
+    paths = touch(tmp_path, "a/song.wav", "b/song.wav", "c/Song.mp3", "song-2.wav")
+    jobs = find_jobs(paths, tmp_path / "out")
+    assert tracks(jobs, tmp_path) == {
+        "a/song.wav": "song",
+        "b/song.wav": "song-3",  # song-2 belongs to a file of that name
+        "c/Song.mp3": "Song-4",
+        "song-2.wav": "song-2",
+    }
+    assert [job.clash for job in jobs] == [None, paths[0], paths[0], None]
+
+
+def test_patterns_are_expanded_unless_a_file_has_their_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.wav", "a/b/2.flac", "[x].wav", "x.wav")
+    jobs = find_jobs([tmp_path / "a/**/*.*", tmp_path / "[x].wav", tmp_path / "no*.wav"], tmp_path / "out")
+    assert [job.path.relative_to(tmp_path).as_posix() for job in jobs] == [
+        "a/1.wav",
+        "a/b/2.flac",
+        "[x].wav",
+        "no*.wav",  # said to be missing when its turn comes
+    ]
+
+
+def test_files_of_folders_can_be_chosen(tmp_path: Path) -> None:
+    named, *_ = touch(tmp_path, "x.txt", "1.wav", "2.FLAC", "live/3.flac", "live/x/4.flac", "old/5.flac")
+
+    def chosen(**patterns: list[str]) -> list[str]:
+        jobs = find_jobs([tmp_path, named], tmp_path / "out", **patterns)
+        return [job.track for job in jobs]
+
+    assert chosen(include=["*.flac"]) == ["2", "live/3", "live/x/4", "old/5", "x"]
+    assert chosen(include=["*.flac"], exclude=["live", "5.*"]) == ["2", "x"]
+    assert chosen(exclude=["LIVE/*", "old/"]) == ["1", "2", "x"]
+
+
+def test_stdin_is_an_input_only_where_it_was_kept(tmp_path: Path) -> None:
+    [kept] = touch(tmp_path, "stdin")
+    [job] = find_jobs(["-"], tmp_path, stdin=kept)
+    assert (job.path, job.track, str(job)) == (kept, "stdin", "-")
+    [job] = find_jobs(["./-"], tmp_path, stdin=kept)
+    assert job.path == Path("-").absolute()  # which libsndfile would take for stdin
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"#EXTM3U\r\na.wav\r\n\n b c.mp3\n", ["a.wav", " b c.mp3"]),
+        (b"\xef\xbb\xbf\xc3\xa4.wav", ["ä.wav"]),
+        (b"a\nb.wav\0#c.wav\0", ["a\nb.wav", "#c.wav"]),
+        (b"\xff.wav\n", [os.fsdecode(b"\xff.wav")]),
+        (b"", []),
+    ],
+)
+def test_a_manifest_lists_inputs(content: bytes, expected: list[str]) -> None:
+    assert read_manifest(io.BytesIO(content)) == expected
