@@ -26,7 +26,7 @@ from sepvae.progress import Meter, OnProgress
 from sepvae.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
 from sepvae.quality import Quality, choose
 from sepvae.resample import check_rate
-from sepvae.selection import Selection
+from sepvae.selection import Presence, Selection
 from sepvae.stdio import WavStream
 from sepvae.streaming import SeparationStream
 from sepvae.tags import Tags, read_tags
@@ -176,7 +176,14 @@ class Separator:
         """Type that the network computes in."""
         return "float32" if self._autocast is None else str(self._autocast).removeprefix("torch.")
 
-    def stream(self, sample_rate: int, channels: int, *, segment_s: float | None = None) -> SeparationStream:
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int,
+        *,
+        segment_s: float | None = None,
+        present: Sequence[str] | None = None,
+    ) -> SeparationStream:
         """Return a stream that takes blocks of a signal and gives back stems as they get ready.
 
         Args:
@@ -184,6 +191,7 @@ class Separator:
             channels: > 0.
             segment_s: length of its chunks, > 0; shorter ones lower the latency and cost more computing. None
                 takes the separator's.
+            present: names of the sources that the signal has, as in `separate`; None for all.
         """
         return SeparationStream(
             self.model,
@@ -192,16 +200,24 @@ class Separator:
             segment_s=self.segment_s if segment_s is None else segment_s,
             autocast=self._autocast,
             quality=self.quality,
+            presence=self.presence(present),
         )
 
     def separate(
-        self, audio: Audio, sample_rate: int, *, progress: OnProgress | None = None
+        self,
+        audio: Audio,
+        sample_rate: int,
+        *,
+        present: Sequence[str] | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, Audio]:
         """Separate a signal, or a batch of signals one after another.
 
         Args:
             audio: float samples, full scale 1; never changed.
             sample_rate: in Hz.
+            present: names of the sources that the recording is known to have; the stems of the others are silent.
+                None for all. Where the model's residual source is absent, the first one named takes its part.
             progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
                 through, and returning False cancels.
 
@@ -212,18 +228,20 @@ class Separator:
             The stems by name; they add up to `audio`.
 
         Raises:
-            ShapeError: wrong rank, type, rate or size, or NaN or infinite samples.
+            ShapeError: wrong rank, type, rate or size, NaN or infinite samples, or an unknown source.
             CancelledError: `progress` returned False.
         """
         report = Meter(progress)
         if isinstance(audio, Tensor):
             dtype = audio.dtype
             wide = audio.detach().float() if dtype == torch.bfloat16 else audio.detach()
-            stems = self._separate(wide.cpu().numpy(), sample_rate, report)
+            stems = self._separate(wide.cpu().numpy(), sample_rate, present, report)
             return {name: torch.from_numpy(stem).to(audio.device, dtype) for name, stem in stems.items()}
-        return self._separate(audio, sample_rate, report)
+        return self._separate(audio, sample_rate, present, report)
 
-    def _separate(self, audio: NDArray[Any], sample_rate: int, report: Meter) -> dict[str, NDArray[Any]]:
+    def _separate(
+        self, audio: NDArray[Any], sample_rate: int, present: Sequence[str] | None, report: Meter
+    ) -> dict[str, NDArray[Any]]:
         if not isinstance(audio, np.ndarray) or not np.issubdtype(audio.dtype, np.floating):
             found = audio.dtype if isinstance(audio, np.ndarray) else type(audio).__name__
             raise ShapeError(f"expected an array of float samples, found {found}")
@@ -238,7 +256,7 @@ class Separator:
         check_rate(sample_rate)
         stems = np.empty((len(self.sources), *batch.shape), audio.dtype)
         for index, signal in enumerate(batch):
-            stream = self.stream(sample_rate, channels)
+            stream = self.stream(sample_rate, channels, present=present)
             done = 0
             for start in range(0, length + BLOCK_FRAMES, BLOCK_FRAMES):
                 block = signal[:, start : start + BLOCK_FRAMES]
@@ -257,6 +275,7 @@ class Separator:
         *,
         stems: Sequence[str] | None = None,
         two_stems: str | None = None,
+        present: Sequence[str] | None = None,
         format: str = "wav",
         subtype: str | None = None,
         existing: str = "skip",
@@ -272,6 +291,7 @@ class Separator:
             out_dir: output folder, made if it is missing.
             stems: names of the stems to write, sources or `no_<source>` for all but one; None for all sources.
             two_stems: write this stem and `no_<stem>`, the exact rest.
+            present: names of the sources that the recording has, as in `separate`; None for all.
             format: wav, flac, mp3, ogg or opus.
             subtype: PCM_16, PCM_24 or FLOAT for wav and flac; None keeps the input's depth, 24 bit for lossy
                 inputs.
@@ -290,7 +310,8 @@ class Separator:
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
-        selection = self.select(stems, two_stems)
+        presence = self.presence(present)
+        selection = self.select(stems, two_stems, present)
         source = Path(path)
         paths = output_paths(
             out_dir, template, source.stem if track is None else track, selection.names, format
@@ -299,7 +320,7 @@ class Separator:
         with AudioReader(source) as reader:
             info = reader.info
             encoding, subtype = choose_encoding(format, subtype, info.depth, info.channels)
-            origin = self._origin(source, selection, encoding, subtype)
+            origin = self._origin(source, selection, presence, encoding, subtype)
             common = SeparatedFile(
                 source,
                 paths,
@@ -317,7 +338,7 @@ class Separator:
                 )
             if earlier is not None and earlier.foreign is not None:
                 raise OutputError(f"{earlier.foreign} (the option existing allows overwrite)")
-            stream = self.stream(info.sample_rate, info.channels)
+            stream = self.stream(info.sample_rate, info.channels, present=present)
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
@@ -351,6 +372,7 @@ class Separator:
         file: BinaryIO,
         *,
         stem: str,
+        present: Sequence[str] | None = None,
         progress: OnProgress | None = None,
     ) -> SeparatedFile:
         """Separate a file and write one stem, block by block, as a wav of float samples.
@@ -359,6 +381,7 @@ class Separator:
             path: input in any format that soundfile or PyAV reads.
             file: where to write; a pipe will do.
             stem: name of a source, or `no_<source>` for all but one.
+            present: names of the sources that the recording has, as in `separate`; None for all.
             progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
                 through, and returning False cancels.
 
@@ -368,10 +391,10 @@ class Separator:
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
-        selection = self.select([stem])
+        selection = self.select([stem], present=present)
         with AudioReader(path) as reader:
             info = reader.info
-            stream = self.stream(info.sample_rate, info.channels)
+            stream = self.stream(info.sample_rate, info.channels, present=present)
             wav = WavStream(file, info.sample_rate, info.channels)
             for block in self._stems(reader, stream, selection, report):
                 wav.write(block[0])
@@ -391,13 +414,26 @@ class Separator:
             loss=reader.loss,
         )
 
-    def select(self, stems: Sequence[str] | None = None, two_stems: str | None = None) -> Selection:
+    def presence(self, present: Sequence[str] | None = None) -> Presence:
+        """Return which sources a recording has.
+
+        Raises:
+            ShapeError: an unknown name.
+        """
+        return Presence(self.sources, self.model.config.residual_source, present)
+
+    def select(
+        self,
+        stems: Sequence[str] | None = None,
+        two_stems: str | None = None,
+        present: Sequence[str] | None = None,
+    ) -> Selection:
         """Return which stems to give.
 
         Raises:
-            ShapeError: an unknown name, or both arguments at once.
+            ShapeError: an unknown name, or stems and two_stems at once.
         """
-        return Selection(self.sources, self.model.config.residual_source, stems, two_stems)
+        return Selection(self.sources, self.presence(present).residual_source, stems, two_stems)
 
     def _stems(
         self,
@@ -413,8 +449,10 @@ class Separator:
                 report(min(1.0, reader.frames_read / reader.info.frames))
         yield selection.pick(stream.finish())
 
-    def _origin(self, source: Path, selection: Selection, encoding: Encoding, subtype: str) -> Origin:
-        settings = {
+    def _origin(
+        self, source: Path, selection: Selection, presence: Presence, encoding: Encoding, subtype: str
+    ) -> Origin:
+        settings: dict[str, Any] = {
             "stems": list(selection.names),
             "format": encoding.name,
             "subtype": subtype,
@@ -423,6 +461,8 @@ class Separator:
             "segment_s": self.segment_s,
             "quality": self.quality.plain(),
         }
+        if not presence.complete:
+            settings |= {"present": list(presence.names), "residual_source": presence.residual_source}
         return Origin(sha256_of(source), self.model_sha256, settings)
 
 
