@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from sepvae.progress import Meter, OnProgress
 from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
 from sepvae.separation.provenance import Origin, Result, describe, look_for, sha256_of
 from sepvae.separation.result import SeparatedFile, file_hashes, remarks, verified
-from sepvae.separation.selection import Selection
+from sepvae.separation.selection import Presence, Selection
 from sepvae.separation.streaming import SeparationStream
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Separator(ArraySeparator):
         *,
         stems: Sequence[str] | None = None,
         two_stems: str | None = None,
+        present: Sequence[str] | None = None,
         format: str = "wav",
         subtype: str | None = None,
         existing: str = "skip",
@@ -63,6 +64,7 @@ class Separator(ArraySeparator):
             out_dir: output folder, made if it is missing.
             stems: names of the stems to write, sources or `no_<source>` for all but one; None for all sources.
             two_stems: write this stem and `no_<stem>`, the exact rest.
+            present: names of the sources that the recording has, as in `separate`; None for all.
             format: wav, flac, mp3, ogg or opus.
             subtype: PCM_16, PCM_24 or FLOAT for wav and flac; None keeps the input's depth, 24 bit for lossy
                 inputs.
@@ -81,7 +83,8 @@ class Separator(ArraySeparator):
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
-        selection = self.select(stems, two_stems)
+        presence = self.presence(present)
+        selection = self.select(stems, two_stems, present)
         source = Path(path)
         paths = output_paths(
             out_dir, template, source.stem if track is None else track, selection.names, format
@@ -90,7 +93,7 @@ class Separator(ArraySeparator):
         with AudioReader(source) as reader:
             info = reader.info
             encoding, subtype = choose_encoding(format, subtype, info.depth, info.channels)
-            origin = self._origin(source, selection, encoding, subtype)
+            origin = self._origin(source, selection, presence, encoding, subtype)
             common = SeparatedFile(
                 source,
                 paths,
@@ -108,7 +111,7 @@ class Separator(ArraySeparator):
                 )
             if earlier is not None and earlier.foreign is not None:
                 raise OutputError(f"{earlier.foreign} (the option existing allows overwrite)")
-            stream = self.stream(info.sample_rate, info.channels)
+            stream = self.stream(info.sample_rate, info.channels, present=present)
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
@@ -142,6 +145,7 @@ class Separator(ArraySeparator):
         file: BinaryIO,
         *,
         stem: str,
+        present: Sequence[str] | None = None,
         progress: OnProgress | None = None,
     ) -> SeparatedFile:
         """Separate a file and write one stem, block by block, as a wav of float samples.
@@ -150,6 +154,7 @@ class Separator(ArraySeparator):
             path: input in any format that soundfile or PyAV reads.
             file: where to write; a pipe will do.
             stem: name of a source, or `no_<source>` for all but one.
+            present: names of the sources that the recording has, as in `separate`; None for all.
             progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
                 through, and returning False cancels.
 
@@ -159,10 +164,10 @@ class Separator(ArraySeparator):
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
-        selection = self.select([stem])
+        selection = self.select([stem], present=present)
         with AudioReader(path) as reader:
             info = reader.info
-            stream = self.stream(info.sample_rate, info.channels)
+            stream = self.stream(info.sample_rate, info.channels, present=present)
             wav = WavStream(file, info.sample_rate, info.channels)
             for block in self._stems(reader, stream, selection, report):
                 wav.write(block[0])
@@ -182,13 +187,18 @@ class Separator(ArraySeparator):
             loss=reader.loss,
         )
 
-    def select(self, stems: Sequence[str] | None = None, two_stems: str | None = None) -> Selection:
+    def select(
+        self,
+        stems: Sequence[str] | None = None,
+        two_stems: str | None = None,
+        present: Sequence[str] | None = None,
+    ) -> Selection:
         """Return which stems to give.
 
         Raises:
-            ShapeError: an unknown name, or both arguments at once.
+            ShapeError: an unknown name, or stems and two_stems at once.
         """
-        return Selection(self.sources, self.model.config.residual_source, stems, two_stems)
+        return Selection(self.sources, self.presence(present).residual_source, stems, two_stems)
 
     def _stems(
         self,
@@ -204,8 +214,10 @@ class Separator(ArraySeparator):
                 report(min(1.0, reader.frames_read / reader.info.frames))
         yield selection.pick(stream.finish())
 
-    def _origin(self, source: Path, selection: Selection, encoding: Encoding, subtype: str) -> Origin:
-        settings = {
+    def _origin(
+        self, source: Path, selection: Selection, presence: Presence, encoding: Encoding, subtype: str
+    ) -> Origin:
+        settings: dict[str, Any] = {
             "stems": list(selection.names),
             "format": encoding.name,
             "subtype": subtype,
@@ -214,6 +226,8 @@ class Separator(ArraySeparator):
             "segment_s": self.segment_s,
             "quality": self.quality.plain(),
         }
+        if not presence.complete:
+            settings |= {"present": list(presence.names), "residual_source": presence.residual_source}
         return Origin(sha256_of(source), self.model_sha256, settings)
 
 

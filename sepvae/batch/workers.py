@@ -37,7 +37,7 @@ class Task:
     Args:
         out: output folder.
         model, device, precision, segment_s, quality, refine: of the separator.
-        stems, two_stems, format, subtype, existing, template, verify: of `Separator.separate_file`.
+        stems, two_stems, present, format, subtype, existing, template, verify: of `Separator.separate_file`.
         seed: of whatever may be drawn at random, set anew for every input.
         threads: of each worker; None leaves it to torch.
     """
@@ -51,6 +51,7 @@ class Task:
     refine: int | None = None
     stems: tuple[str, ...] | None = None
     two_stems: str | None = None
+    present: tuple[str, ...] | None = None
     format: str = "wav"
     subtype: str | None = None
     existing: str = "skip"
@@ -83,7 +84,7 @@ class Worker:
             quality=task.quality,
             refine=task.refine,
         )
-        self.separator.select(task.stems, task.two_stems)
+        self.separator.select(task.stems, task.two_stems, task.present)
 
     def info(self) -> dict[str, Any]:
         """What the report tells about the worker."""
@@ -91,7 +92,7 @@ class Worker:
             "model": self.task.model,
             "model_sha256": self.separator.model_sha256,
             "sources": list(self.separator.sources),
-            "residual_source": self.separator.model.config.residual_source,
+            "residual_source": self.separator.presence(self.task.present).residual_source,
             "device": str(self.separator.device),
             "precision": self.separator.precision,
             "segment_s": self.separator.segment_s,
@@ -122,6 +123,7 @@ class Worker:
             task.out,
             stems=task.stems,
             two_stems=task.two_stems,
+            present=task.present,
             format=task.format,
             subtype=task.subtype,
             existing=task.existing,
@@ -151,7 +153,9 @@ class PipeWorker(Worker):
             raise OutputError("stdout takes one stem: choose it with --stems")
 
     def _separate(self, job: Job, progress: Callable[[float], None]) -> SeparatedFile:
-        return self.separator.separate_to(job.path, self._file, stem=self._stems[0], progress=progress)
+        return self.separator.separate_to(
+            job.path, self._file, stem=self._stems[0], present=self.task.present, progress=progress
+        )
 
 
 class Crew(Protocol):

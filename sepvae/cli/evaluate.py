@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-_MODEL_ONLY = ("device", "quality", "refine", "gates", "mask_net", "frozen", "static_eq_from", "into_card")
+_MODEL_ONLY = (
+    "device",
+    "quality",
+    "refine",
+    "present",
+    "gates",
+    "mask_net",
+    "frozen",
+    "static_eq_from",
+    "into_card",
+)
 
 
 def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -46,6 +56,7 @@ def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
     help="As in sepvae separate.",
 )
 @click.option("--refine", type=click.IntRange(0, 1000), metavar="N", help="As in sepvae separate.")
+@click.option("--present", is_flag=True, help="Tell the model which sources each track has.")
 @click.option("--gates", is_flag=True, help="Also measure the gates of the design.")
 @click.option("--mask-net", metavar="MODEL", help="The peer with masks instead of latents.")
 @click.option("--frozen", metavar="MODEL", help="The model before its decoders were trained on.")

@@ -40,6 +40,11 @@ PIPE = "-"
 @click.option("--stems", help="Stems to write, such as vocals,no_drums; all sources by default.")
 @click.option("--two-stems", metavar="STEM", help="Write this stem and no_STEM, the exact rest.")
 @click.option(
+    "--present",
+    metavar="SOURCES",
+    help="The sources that are known to be in there, such as drums,bass,other; the stems of the others are silent.",
+)
+@click.option(
     "--format", type=click.Choice(["wav", "flac", "mp3", "ogg", "opus"]), default="wav", show_default=True
 )
 @click.option(
@@ -116,6 +121,7 @@ def separate(
     exclude: tuple[str, ...],
     out: str,
     stems: str | None,
+    present: str | None,
     segment: float | None,
     report: str | None,
     jobs: int,
@@ -137,7 +143,7 @@ def separate(
     logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
     if segment is not None:
         options["segment_s"] = segment
-    task = Task(Path(out), stems=names(stems), verify=report is not None, **options)
+    task = Task(Path(out), stems=names(stems), present=names(present), verify=report is not None, **options)
     _check(task, to_stdout=out == PIPE, report=report)
     with ExitStack() as stack:
         if not verbose:

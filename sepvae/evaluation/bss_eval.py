@@ -62,7 +62,7 @@ def frame_scores(estimates: Signals, references: Signals, sample_rate: int) -> F
     frames = max((truth.shape[1] - frame) // frame + 1, 1)
     if _any_silent(truth) or _any_silent(guess):
         return {source: np.full((4, frames), np.nan) for source in references}
-    metrics = _museval()
+    metrics = museval_metrics()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,7 +127,7 @@ def _any_silent(signals: npt.NDArray[np.float64]) -> bool:
 
 
 @functools.cache
-def _museval() -> ModuleType:
+def museval_metrics() -> ModuleType:
     """The metrics alone: importing all of museval wants the ffmpeg program, which scores do not need."""
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:

@@ -48,6 +48,7 @@ def evaluate(
     max_seconds: float | None = None,
     quality: str = "balanced",
     refine: int | None = None,
+    present: bool = False,
 ) -> dict[str, Any]:
     """Score a model on a dataset, print the tables, and write JSON and pictures.
 
@@ -68,6 +69,7 @@ def evaluate(
         max_seconds: only this much of every track's beginning, > 0.
         quality: fast, balanced or best, for all models.
         refine: steps of refinement instead of the quality's.
+        present: tell the models which sources each track has.
 
     Returns:
         What the JSON file says: plain values, None for what has no score.
@@ -91,7 +93,7 @@ def evaluate(
     equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
     folder = None if out is None else summary.output_folder(out)
     manifest = corpora.scan(dataset, sources)
-    run = _Run(separators, equaliser, with_gates=gates, with_bss=museval)
+    run = _Run(separators, equaliser, with_gates=gates, with_bss=museval, present=present)
     tracks = manifest.songs or manifest.tracks
     for track in progress(tracks, "Evaluating", console=Console(stderr=True), transient=True):
         run.take(track, max_seconds, folder)
@@ -104,6 +106,7 @@ def evaluate(
             "protocol": {
                 **summary.protocol(max_seconds=max_seconds, museval=museval),
                 "quality": {"name": quality, **separator.quality.plain()},
+                "present_sources": "given for each track" if present else "unknown",
                 "static_eq_from": None if static_eq_from is None else Path(static_eq_from).resolve().name,
             },
             **run.results(),
@@ -157,8 +160,9 @@ class _Run:
         *,
         with_gates: bool,
         with_bss: bool,
+        present: bool,
     ) -> None:
-        self.separators, self.with_bss = separators, with_bss
+        self.separators, self.with_bss, self.present = separators, with_bss, present
         self.model = separators["model"].model
         self.config = self.model.config
         self.methods = reference_methods(equaliser) | (gate_methods(self.model) if with_gates else {})
@@ -179,9 +183,10 @@ class _Run:
             grid=self.model.frame_multiple * self.config.hop_length,
             max_seconds=max_seconds,
         )
+        present = list(track.files) if self.present else None
         for excerpt in stretches:
             for label, separator in self.separators.items():
-                stems = separator.separate(excerpt.mixture, excerpt.sample_rate)
+                stems = separator.separate(excerpt.mixture, excerpt.sample_rate, present=present)
                 estimates = np.stack([stems[source] for source in self.config.sources])
                 if self.config.alike:
                     pair = torch.from_numpy(excerpt.references), torch.from_numpy(estimates)

@@ -79,6 +79,10 @@ class Posterior:
         """Reparametrised draw of every level."""
         return [level.sample(generator) for level in self.levels]
 
+    def rows(self, index: Tensor) -> Posterior:
+        """The posterior of some rows of the batch: index `[M]`."""
+        return Posterior(tuple(Gaussian(level.mean[index], level.log_sd[index]) for level in self.levels))
+
     def detach(self) -> Posterior:
         """The same posterior without gradients."""
         return Posterior(tuple(level.detach() for level in self.levels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from sepvae.models.separation import SeparationModel
 from sepvae.progress import Meter, OnProgress
 from sepvae.separation.device import autocast_dtype, find_device
 from sepvae.separation.quality import Quality, choose
+from sepvae.separation.selection import Presence
 from sepvae.separation.streaming import SeparationStream
 
 if TYPE_CHECKING:
@@ -119,7 +121,22 @@ class ArraySeparator:
         """Type that the network computes in."""
         return "float32" if self._autocast is None else str(self._autocast).removeprefix("torch.")
 
-    def stream(self, sample_rate: int, channels: int, *, segment_s: float | None = None) -> SeparationStream:
+    def presence(self, present: Sequence[str] | None = None) -> Presence:
+        """Return which sources a recording has.
+
+        Raises:
+            ShapeError: an unknown name.
+        """
+        return Presence(self.sources, self.model.config.residual_source, present)
+
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int,
+        *,
+        segment_s: float | None = None,
+        present: Sequence[str] | None = None,
+    ) -> SeparationStream:
         """Return a stream that takes blocks of a signal and gives back stems as they get ready.
 
         Args:
@@ -127,6 +144,7 @@ class ArraySeparator:
             channels: > 0.
             segment_s: length of its chunks, > 0; shorter ones lower the latency and cost more computing. None
                 takes the separator's.
+            present: names of the sources that the signal has, as in `separate`; None for all.
         """
         return SeparationStream(
             self.model,
@@ -135,16 +153,24 @@ class ArraySeparator:
             segment_s=self.segment_s if segment_s is None else segment_s,
             autocast=self._autocast,
             quality=self.quality,
+            presence=self.presence(present),
         )
 
     def separate(
-        self, audio: Audio, sample_rate: int, *, progress: OnProgress | None = None
+        self,
+        audio: Audio,
+        sample_rate: int,
+        *,
+        present: Sequence[str] | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, Audio]:
         """Separate a signal, or a batch of signals one after another.
 
         Args:
             audio: float samples, full scale 1; never changed.
             sample_rate: in Hz.
+            present: names of the sources that the recording is known to have; the stems of the others are silent.
+                None for all. Where the model's residual source is absent, the first one named takes its part.
             progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
                 through, and returning False cancels.
 
@@ -155,18 +181,20 @@ class ArraySeparator:
             The stems by name; they add up to `audio`.
 
         Raises:
-            ShapeError: wrong rank, type, rate or size, or NaN or infinite samples.
+            ShapeError: wrong rank, type, rate or size, NaN or infinite samples, or an unknown source.
             CancelledError: `progress` returned False.
         """
         report = Meter(progress)
         if isinstance(audio, Tensor):
             dtype = audio.dtype
             wide = audio.detach().float() if dtype == torch.bfloat16 else audio.detach()
-            stems = self._separate(wide.cpu().numpy(), sample_rate, report)
+            stems = self._separate(wide.cpu().numpy(), sample_rate, present, report)
             return {name: torch.from_numpy(stem).to(audio.device, dtype) for name, stem in stems.items()}
-        return self._separate(audio, sample_rate, report)
+        return self._separate(audio, sample_rate, present, report)
 
-    def _separate(self, audio: NDArray[Any], sample_rate: int, report: Meter) -> dict[str, NDArray[Any]]:
+    def _separate(
+        self, audio: NDArray[Any], sample_rate: int, present: Sequence[str] | None, report: Meter
+    ) -> dict[str, NDArray[Any]]:
         if not isinstance(audio, np.ndarray) or not np.issubdtype(audio.dtype, np.floating):
             found = audio.dtype if isinstance(audio, np.ndarray) else type(audio).__name__
             raise ShapeError(f"expected an array of float samples, found {found}")
@@ -181,7 +209,7 @@ class ArraySeparator:
         check_rate(sample_rate)
         stems = np.empty((len(self.sources), *batch.shape), audio.dtype)
         for index, signal in enumerate(batch):
-            stream = self.stream(sample_rate, channels)
+            stream = self.stream(sample_rate, channels, present=present)
             done = 0
             for start in range(0, length + BLOCK_FRAMES, BLOCK_FRAMES):
                 block = signal[:, start : start + BLOCK_FRAMES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,10 +26,19 @@ class MaskStream:
         model: separation model in evaluation mode.
         quality: what is done beyond the plain Wiener filter.
         autocast: data type that the network computes in; None for that of its weights.
+        present: indices of the sources that are there, K' of the model's; None for all. The variances of the others
+            are dropped, so masks and equalisers share the mixture among those that are left.
     """
 
-    def __init__(self, model: SeparationModel, quality: Quality, autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        model: SeparationModel,
+        quality: Quality,
+        autocast: torch.dtype | None = None,
+        present: Sequence[int] | None = None,
+    ) -> None:
         self._model, self._quality, self._autocast = model, quality, autocast
+        self._present = slice(None) if present is None else list(present)
         self._refines = refines(model, quality)
         self._basis = gains.equaliser(model.bands, model.config.sample_rate) if self._refines else None
         self._frame = self._before = 0  # first frame of the next core, and of the last
@@ -40,7 +50,7 @@ class MaskStream:
     def __call__(self, X: Tensor, core: slice) -> Tensor:
         """Masks of the core frames; chunks must come in order, each with `context_frames` around its core.
 
-        Shape: X `[2, F, T]` -> `[K, 2, N, t]`.
+        Shape: X `[2, F, T]` -> `[K', 2, N, t]`.
         """
         self._before = self._frame
         start = self._frame - core.start  # frame that X begins with
@@ -113,7 +123,9 @@ class MaskStream:
         for level_db in self._quality.levels_db:
             gain = 10 ** (level_db / 20)
             with _autocast(X.device, self._autocast):
-                found = self._model.log_variances((X if gain == 1 else gain * X)[None])[0].float()
+                found = self._model.log_variances((X if gain == 1 else gain * X)[None])[
+                    0, self._present
+                ].float()
             found = found - 2 * math.log(gain)
             total = found if total is None else total + found
         assert total is not None

@@ -1,4 +1,4 @@
-"""Which stems are wanted: sources, and the exact rest of one."""
+"""Which sources a recording has, and which stems are wanted of it: sources, and the exact rest of one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,36 @@ from sepvae.errors import ShapeError
 
 REST = "no_"
 """Prefix of a stem that holds everything but one source."""
+
+
+class Presence:
+    """The sources that a recording is known to have; the stems of all others are silent.
+
+    Args:
+        sources: of the model.
+        residual_source: the one that takes up what the model does not reach.
+        names: of those that are there; None for all.
+
+    Raises:
+        ShapeError: an unknown name, or none at all.
+    """
+
+    def __init__(
+        self, sources: Sequence[str], residual_source: str, names: Sequence[str] | None = None
+    ) -> None:
+        given = sources if names is None else names
+        unknown = [name for name in given if name not in sources]
+        if unknown or not given:
+            found = ", ".join(map(repr, unknown)) or "none"
+            raise ShapeError(f"expected present sources among {', '.join(sources)}, found {found}")
+        self.indices = tuple(k for k, source in enumerate(sources) if source in given)
+        """Their places among the model's sources."""
+        self.names = tuple(sources[k] for k in self.indices)
+        """Their names, in the model's order."""
+        self.residual_source = residual_source if residual_source in given else given[0]
+        """The model's residual source, or the first one named where that is absent."""
+        self.complete = len(self.indices) == len(sources)
+        """Whether the model's sources are all there."""
 
 
 class Selection:
@@ -47,8 +77,10 @@ class Selection:
         self._parts = {name: part for name, part in parts.items() if name in chosen}
         self.whole = bool(np.all(np.sum(list(self._parts.values()), axis=0) == 1))
         """Whether the stems add up to the input."""
-        rests = [name for name in self._parts if name not in sources]
-        self.absorber = (rests[0] if rests else residual_source) if self.whole else None
+        residual = sources.index(residual_source)
+        self.absorber = (
+            next(name for name in self._parts if self._parts[name][residual]) if self.whole else None
+        )
         """The stem that takes up rounding errors; None where the stems do not add up to the input."""
 
     @property

@@ -18,6 +18,7 @@ from sepvae.errors import SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, context_frames
 from sepvae.separation.quality import Quality
+from sepvae.separation.selection import Presence
 from sepvae.signal.chunking import ChunkedFilter
 
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
@@ -30,7 +31,7 @@ class SeparationStream:
     `latency_s` later at the most. Stems come at the rate, with the channels and in the float type of the
     signal. Channels are separated in pairs, a single or last odd one as two equal channels. Whatever the
     other stems leave of the signal goes
-    to the model's residual source: so all stems add up to the signal, content above the model's Nyquist
+    to the residual source: so all stems add up to the signal, content above the model's Nyquist
     included. A stream belongs to one thread; several streams of one model may run side by side.
 
     Args:
@@ -40,6 +41,7 @@ class SeparationStream:
         segment_s: length of the chunks that the model sees, context apart, in seconds, > 0.
         autocast: data type that the network computes in; None for that of its weights.
         quality: what is done beyond the plain Wiener filter.
+        presence: the sources that the signal has; None for all of the model's.
     """
 
     def __init__(
@@ -51,19 +53,23 @@ class SeparationStream:
         segment_s: float,
         autocast: torch.dtype | None = None,
         quality: Quality | None = None,
+        presence: Presence | None = None,
     ) -> None:
         if not segment_s > 0 or math.isinf(segment_s):
             raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
         config = model.config
         quality = quality or Quality()
         self._model, self._channels = model, channels
-        self._sources = len(config.sources)
-        self._residual = config.sources.index(config.residual_source)
+        self._presence = presence or Presence(config.sources, config.residual_source)
+        self._sources = len(self._presence.indices)  # K'
+        self._residual = self._presence.names.index(self._presence.residual_source)
         self._to_model = Resampler(sample_rate, config.sample_rate, channels)
         self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
         self._filters = []
         for _ in range(-(-channels // 2)):
-            masks = MaskStream(model, quality, autocast)
+            masks = MaskStream(
+                model, quality, autocast, None if self._presence.complete else self._presence.indices
+            )
             chunks = ChunkedFilter(
                 model.stft,
                 partial(self._estimate, masks),
@@ -133,7 +139,7 @@ class SeparationStream:
         return self._add_residual(self._separate(self._to_model.finish(), last=True), last=True)
 
     def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
-        """Stems without the residual, at the signal's rate, [C, n] -> [K, C, m]."""
+        """Stems of the present sources without the residual, at the signal's rate, [C, n] -> [K', C, m]."""
         pairs = []
         with torch.inference_mode():
             for index, pair_filter in enumerate(self._filters):
@@ -143,7 +149,7 @@ class SeparationStream:
                 if last:
                     out = torch.cat([out, pair_filter.finish()], dim=-1)
                 pairs.append(out[:, : len(pair)].cpu().numpy())
-        stems = np.concatenate(pairs, axis=1)  # [K, C, m]
+        stems = np.concatenate(pairs, axis=1)  # [K', C, m]
         flat = stems.reshape(self._sources * self._channels, -1)
         flat = self._from_model.push(flat)
         if last:
@@ -152,12 +158,12 @@ class SeparationStream:
 
     def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Tensor]:
         """STFTs of the core frames, one source after another: all at once would fill the memory."""
-        M = masks(X, core)  # [K, 2, N, t]
+        M = masks(X, core)  # [K', 2, N, t]
         for source in range(self._sources):
             yield X[..., core] * self._model.bands.expand(M[source])
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
-        """Give the residual source what the stems do not add up to."""
+        """Give the residual source what the stems do not add up to, and the absent sources silence."""
         length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
         signal = self._take(length)  # [C, m]
         stems = stems[..., :length]  # the way to the model's rate and back may round the length by one
@@ -174,7 +180,11 @@ class SeparationStream:
             residual -= stem
         self._residual_energy += float(np.vdot(residual, residual))
         out[self._residual] = residual + out[self._residual]
-        return out
+        if self._presence.complete:
+            return out
+        stems = np.zeros((len(self.sources), *signal.shape), signal.dtype)  # [K, C, m]
+        stems[list(self._presence.indices)] = out
+        return stems
 
     def _take(self, count: int) -> NDArray[Any]:
         """Remove the first `count` samples of those that wait."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from sepvae.data.mixing import Mixture
-from sepvae.models.latents import Generators, Posterior, divergence
+from sepvae.models.latents import Posterior, divergence
 from sepvae.models.losses import complex_gaussian_nll
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE, power
 from sepvae.signal import wiener
@@ -116,7 +117,7 @@ class SeparationModule(SpectrogramModule):
         targets, noise, sizes = self.targets(batch), self.noise(batch), self.model.bands.sizes
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         posteriors = self.model.posteriors(targets.P_mix, targets.P_side)
-        log_variance = self.model.decode([posterior.sample(noise) for posterior in posteriors])
+        log_variance = self.decode(targets, posteriors, noise)
         targets = self.in_best_order(targets, log_variance)
         of_sources = complex_gaussian_nll(targets.P, log_variance[:, :, :channels], sizes, linearise=True)
         of_mixture = complex_gaussian_nll(
@@ -134,17 +135,35 @@ class SeparationModule(SpectrogramModule):
         self.log_terms(terms)
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
 
+    def decode(self, targets: Targets, posteriors: Sequence[Posterior], noise: Sequence[Generator]) -> Tensor:
+        """Log-variances of a draw from every source's posterior, silence where it is known to be silent.
+
+        Shape: `[B, K, 2, N, T]`.
+        """
+        if not self.losses.given:
+            return self.model.decode([posterior.sample(noise) for posterior in posteriors])
+        P = targets.P_mix.unsqueeze(1).expand(-1, len(posteriors), -1, -1, -1)  # B, K, 2, N, T
+        out = torch.full_like(P, math.log(wiener.VARIANCE_FLOOR))
+        for k, (source, posterior) in enumerate(zip(self.model.config.sources, posteriors, strict=True)):
+            rows = sounding(targets.solo(k))
+            if len(rows):
+                z = posterior.rows(rows).sample([noise[row] for row in rows.tolist()])
+                out[rows, k] = self.model.source_vae(source).decode(z).to(out.dtype)
+        return out
+
     def solo_sources(self) -> Sequence[int]:
         """Indices of the sources whose solos are looked at, in turn."""
         return range(len(self.model.config.sources))
 
     def solo_and_match(
-        self, targets: Targets, k: int, mixture: Posterior, noise: Generators
+        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator]
     ) -> dict[str, Tensor]:
         """Solo ELBO of source k once the VAEs train, and the KL from its solo's posterior to the mixture's.
 
         Where the source is silent there is nothing to match: its posterior lies too far out to be inferred.
         """
+        if self.losses.given:
+            return self._of_sounding(targets, k, mixture, noise)
         vae, P, sizes = (
             self.model.source_vae(self.model.config.sources[k]),
             targets.solo(k),
@@ -159,6 +178,40 @@ class SeparationModule(SpectrogramModule):
             posterior, terms = solo.posterior.detach(), {"solo": solo.nll + self.losses.beta * solo.kl}
         match = (divergence(posterior, mixture) * sounds).mean() / bins_of(P, sizes)
         return {"match": match, **terms}
+
+    def _of_sounding(
+        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator]
+    ) -> dict[str, Tensor]:
+        """The same from the excerpts alone in which the source sounds; sums are still divided by all of them."""
+        rows = sounding(targets.solo(k))
+        if not len(rows):
+            return {}
+        vae, P, sizes = (
+            self.model.source_vae(self.model.config.sources[k]),
+            targets.solo(k)[rows],
+            self.model.bands.sizes,
+        )
+        share = len(rows) / len(targets.P)
+        solo = solo_terms(vae, P, sizes, self.losses.free_nats, [noise[row] for row in rows.tolist()])
+        found = divergence(solo.posterior.detach(), mixture.rows(rows)).mean() / bins_of(P, sizes)
+        terms = {"match": share * found}
+        return terms | ({"solo": share * (solo.nll + self.losses.beta * solo.kl)} if self.joint else {})
+
+    def estimates(self, sources: Tensor) -> Tensor:
+        if not self.losses.given:
+            return super().estimates(sources)
+        model, mix = self.model, sources.sum(0)
+        X = model.stft(mix[None])
+        V = model.log_variances(X)  # 1, K, 2, N, T
+        present = sources.square().mean((1, 2)) > 0  # K
+        M = torch.zeros_like(V)
+        M[:, present] = wiener.masks(V[:, present])
+        return model.stft.inverse(wiener.apply(X, model.bands.expand(M))[0], mix.shape[-1])
+
+
+def sounding(P: Tensor) -> Tensor:
+    """Rows of a batch that are not silent: power `[B, 2, N, T]` -> `[M]`."""
+    return torch.nonzero(P.mean((1, 2, 3)) > SILENT_POWER).flatten()
 
 
 class MaskModule(SpectrogramModule):

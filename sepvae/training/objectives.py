@@ -65,6 +65,8 @@ class LossConfig:
         solo: weight of the solo ELBO kept while separating.
         solo_every: steps between two looks at a solo, of one source in turn, > 0.
         frozen_steps: steps with frozen decoders before all is trained jointly.
+        given: which sources sound in an excerpt is known, as `present` says when separating: the silent ones are not
+            decoded and take no part in the Wiener filter. Means still count every source.
         in_turn: train the solo encoders of one source per step, in turn, instead of all in every step.
     """
 
@@ -78,6 +80,7 @@ class LossConfig:
     solo: float = 0.3
     solo_every: int = 2
     frozen_steps: int = 500
+    given: bool = False
     in_turn: bool = False
 
     def __post_init__(self) -> None:

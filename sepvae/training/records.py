@@ -97,10 +97,12 @@ def origins(config: DictConfig) -> list[Path]:
     return [pretrained.find(name) for name in names]
 
 
-def score(folder: Path, roots: Sequence[str | Path], max_seconds: float | None) -> None:
-    """Score a model on some sets by the protocol and write the scores into its card."""
+def score(
+    folder: Path, roots: Sequence[str | Path], max_seconds: float | None, *, present: bool = False
+) -> None:
+    """Score a model on some sets by the protocol, told what is present or not, and write the scores into its card."""
     for root in roots:
-        into_card(folder, evaluate(folder, root, museval=False, max_seconds=max_seconds))
+        into_card(folder, evaluate(folder, root, museval=False, max_seconds=max_seconds, present=present))
 
 
 def _own_recordings(data: Mapping[str, Any]) -> dict[str, str]:

@@ -145,7 +145,12 @@ def fit(config: DictConfig) -> Path:
             take_best(module, run_dir)
         records.export(module.model, config, folder, trainer.global_step, manifest)
         if config.stage in SEPARATES and config.trainer.score_seconds != 0:
-            records.score(folder, data.scored_sets(), config.trainer.score_seconds)
+            records.score(
+                folder,
+                data.scored_sets(),
+                config.trainer.score_seconds,
+                present=bool(config.losses.given),
+            )
     trainer.strategy.barrier()
     return folder
 

@@ -1,0 +1,94 @@
+"""Training in which the sources that sound are known: silent ones are not decoded and get nothing of the mixture."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepvae.data.augment import TONE_POINTS
+from sepvae.data.mixing import Mixture
+from sepvae.models.separation import SeparationConfig, SeparationVAE
+from sepvae.training.modules import SeparationModule
+from sepvae.training.objectives import LossConfig, OptimConfig
+from sepvae.training.run import train
+
+SILENT = [(0, 1), (0, 2), (1, 0)]
+"""Row and source of the excerpts without sound; the last row has all sources."""
+
+
+@pytest.fixture
+def batch() -> Mixture:
+    sources = 0.1 * torch.randn(3, 4, 1, 34 * 64, generator=torch.Generator().manual_seed(0))
+    for row, source in SILENT:
+        sources[row, source] = 0
+    return Mixture(sources, torch.ones(3, 4, len(TONE_POINTS)), 0)
+
+
+def module(config: SeparationConfig, *, given: bool, frozen_steps: int = 0) -> SeparationModule:
+    torch.manual_seed(0)
+    losses = LossConfig(given=given, frozen_steps=frozen_steps, solo_every=1)
+    made = SeparationModule(SeparationVAE(replace(config, sample_rate=8000)), OptimConfig(), losses)
+    for parameter in made.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    made.log_terms = lambda terms: None  # type: ignore[method-assign]
+    return made
+
+
+def test_silent_sources_are_floors_and_the_others_what_they_always_are(
+    tiny_config: SeparationConfig, batch: Mixture
+) -> None:
+    found = {}
+    for given in (False, True):
+        made = module(tiny_config, given=given)
+        targets = made.targets(batch)
+        posteriors = made.model.posteriors(targets.P_mix, targets.P_side)
+        found[given] = made.decode(targets, posteriors, made.noise(batch))
+    silent = torch.zeros(3, 4, dtype=torch.bool)
+    for row, source in SILENT:
+        silent[row, source] = True
+    assert (found[True][silent] < -23).all()
+    assert found[True].shape == found[False].shape
+    last = ~silent.any(1)  # rows of which nothing is left out draw the same numbers
+    torch.testing.assert_close(found[True][last], found[False][last])
+    assert (found[True][~silent] != found[False][~silent]).any()
+
+
+@pytest.mark.parametrize("frozen_steps", [0, 9])
+def test_gradients_reach_what_trains(
+    tiny_config: SeparationConfig, batch: Mixture, frozen_steps: int
+) -> None:
+    made = module(tiny_config, given=True, frozen_steps=frozen_steps)
+    made.on_train_batch_start(batch, 0)
+    made.training_step(batch, 0).backward()
+    decoder = [p.grad for p in made.model.source_vae("vocals").decoder.parameters()]
+    trunk = [p.grad for p in made.model.mixture.trunk.parameters()]
+    assert any(grad is not None and grad.any() for grad in trunk)
+    assert any(grad is not None and grad.any() for grad in decoder) == (frozen_steps == 0)
+
+
+def test_a_source_that_sounds_nowhere_costs_nothing(tiny_config: SeparationConfig, batch: Mixture) -> None:
+    batch.sources[:, 0] = 0
+    made = module(tiny_config, given=True)
+    made.training_step(batch, 0).backward()  # step 0 looks at the solo of source 0
+    assert all(p.grad is None for p in made.model.source_vae("vocals").parameters())
+
+
+def test_validation_shares_the_mixture_among_those_that_sound(
+    tiny_config: SeparationConfig, batch: Mixture
+) -> None:
+    made = module(tiny_config, given=True)
+    sources = batch.sources[0].expand(-1, 2, -1)
+    with torch.no_grad():
+        estimates = made.estimates(sources)
+    assert not estimates[[1, 2]].any()
+    torch.testing.assert_close(estimates.sum(0), sources.sum(0), atol=1e-5, rtol=0)
+
+
+def test_the_recipe_trains(settings: Callable[..., list[str]], tmp_path: Path) -> None:
+    solo = train("music/vae", settings(tmp_path / "vae"))
+    options = ["losses.given=true", "data.mixing.sounding=2", "losses.frozen_steps=2"]
+    folder = train("music/separation", settings(tmp_path / "sep", f"init={solo}", *options))
+    assert (folder / "model.safetensors").is_file()
