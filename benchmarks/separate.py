@@ -50,11 +50,12 @@ def write_song(path: Path, minutes: float) -> None:
 
 
 def run_sepvae(path: Path, out: Path, model: str) -> Callable[[], object]:
-    """Load sepvae's model; the result separates the file."""
+    """Load sepvae's model; the result separates the file, of more than 4 GB into the first stem alone."""
     from sepvae import Separator
 
     separator = Separator.from_pretrained(model, device="cpu")
-    return lambda: separator.separate_file(path, out)
+    stems = separator.sources[:1] if path.stat().st_size > RF64_BYTES else None
+    return lambda: separator.separate_file(path, out, stems=stems)
 
 
 def run_open_unmix(path: Path, out: Path, model: str) -> Callable[[], object]:
