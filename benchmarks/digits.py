@@ -216,12 +216,12 @@ def by_karamatli(folder: Path) -> Separate:
     return separate
 
 
-def by_sepvae(folder: str, known: bool) -> Separate:
-    """Our separation, the present sources given or not."""
+def by_sepvae(folder: str) -> Separate:
+    """Our separation, the present sources given."""
     separator = Separator.from_pretrained(folder, device="cpu")
 
     def separate(mix: np.ndarray, pair: tuple[str, str]) -> np.ndarray:
-        stems = separator.separate(mix, RATE, present=pair if known else None)
+        stems = separator.separate(mix, RATE, present=pair)
         return np.stack([stems[digit] for digit in pair])
 
     return separate
@@ -266,8 +266,7 @@ def score(
     if theirs is not None:
         methods["Karamatli et al."] = by_karamatli(theirs)
     if ours is not None:
-        methods["sepvae, labels unknown"] = by_sepvae(ours, known=False)
-        methods["sepvae"] = by_sepvae(ours, known=True)
+        methods["sepvae"] = by_sepvae(ours)
     for name, method in methods.items():
         found = []
         for digits, references in pairs:
