@@ -339,7 +339,7 @@ def main() -> None:
     """Run the groups asked for, print the table, write it where asked to."""
     groups = ("refused", "damaged", "system", "formats")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--groups", nargs="+", choices=groups, default=list(groups))
+    parser.add_argument("--groups", nargs="*", choices=groups, default=list(groups))
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the song's excerpt")
     parser.add_argument("--tries", type=int, default=20, help="damaged files of each kind")
     parser.add_argument("--model", default="music")
