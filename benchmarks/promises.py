@@ -65,6 +65,7 @@ PROMISES: dict[str, dict[str, tuple[str, ...]]] = {
         "audio/test_decoders.py": (
             "test_what_a_cut_file_still_holds_is_read_and_the_loss_is_told",
             "test_what_follows_damage_keeps_its_place",
+            "test_damage_in_the_last_pages_of_an_ogg_file_is_told",
             "test_a_flac_frame_with_a_wrong_checksum_is_silent_and_all_others_are_exact",
             "test_bytes_that_an_mp3_lost_are_told",
             "test_files_joined_end_to_end_are_read_to_the_last",

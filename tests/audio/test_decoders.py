@@ -1,6 +1,7 @@
 """Every format comes back with its length and in its place; what damage took is said, and silence stands for it."""
 
 import io
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -203,6 +204,19 @@ def test_what_follows_damage_keeps_its_place(tmp_path: Path, name: str, rng: np.
     kept = out[:, : audio.shape[1]]
     assert rms(kept[:, tail] - audio[:, tail]) < LOSSY
     assert np.abs(kept).max() < 0.6  # silence or sound, but no crash of wrong numbers
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.opus"])
+@pytest.mark.parametrize("page", [-3, -2, -1])
+def test_damage_in_the_last_pages_of_an_ogg_file_is_told(tmp_path: Path, name: str, page: int) -> None:
+    path = tmp_path / name
+    write(path, music(2, 8 * RATE, RATE))
+    data = bytearray(path.read_bytes())
+    begins = [match.start() for match in re.finditer(b"OggS", data)]
+    data[begins[page] + 100] ^= 1
+    path.write_bytes(data)
+    _, reader = read(path)
+    assert reader.loss is not None
 
 
 def test_a_flac_frame_with_a_wrong_checksum_is_silent_and_all_others_are_exact(tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ class SoundfileDecoder:
             phrases += _mpeg_faults(self._mpeg, self._read, self.info.sample_rate)
         if self._ogg is not None and not self._ogg.closed:
             phrases.append("ends without the mark that closes such a file: its end may be missing")
+        if self._ogg is not None and self._ogg.damaged and not any(phrases):
+            phrases.append("damaged: a part of it, or its end, is missing")
         return "; ".join(phrase for phrase in phrases if phrase) or None
 
     def close(self) -> None:
