@@ -15,7 +15,7 @@ help:
 	@echo "make test    lint, type-check and run the tests"
 	@echo "make test-core  the tests of separation, with the newest torch and nothing of the train extra"
 	@echo "make lint    ruff and mypy only"
-	@echo "make bench   speed and memory of separation, beside open-unmix and HDemucs"
+	@echo "make bench   speed and memory of separation, beside open-unmix, HDemucs and demucs"
 	@echo "make clean   remove caches and demo-output/ (the environment $(VENV) stays)"
 
 $(VENV)/pyvenv.cfg:
