@@ -151,7 +151,8 @@ def main() -> None:
 @click.option("--steps", default=2000, show_default=True)
 @click.option("--check-every", default=200, show_default=True, help="Steps between two validations.")
 @click.option("--patience", default=10, show_default=True, help="Validations without a better one.")
-def train(data: Path, out: Path, steps: int, check_every: int, patience: int) -> None:
+@click.option("--cpu-seconds", type=float, default=float("inf"), help="Stop after this much of training.")
+def train(data: Path, out: Path, steps: int, check_every: int, patience: int, cpu_seconds: float) -> None:
     """Train the ten VAEs of the paper under OUT on mixtures of the training clips; the best ones are kept."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -187,7 +188,8 @@ def train(data: Path, out: Path, steps: int, check_every: int, patience: int) ->
                 f"best {state['best']:.3f} at {state['best_step']}, {state['seconds']:.0f} s CPU",
                 flush=True,
             )
-            if step == steps or step - state["best_step"] >= patience * check_every:
+            late = step - state["best_step"] >= patience * check_every
+            if step == steps or late or state["seconds"] >= cpu_seconds:
                 return
         clock = time.process_time()
         torch.manual_seed(step)

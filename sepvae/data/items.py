@@ -45,6 +45,18 @@ CORPORA = {
         "Contributors to the Freedoom project (freedoom/freedoom)",
     ),
     "fluidr3": Corpus("", "the SoundFont FluidR3_GM", "MIT", "Frank Wen (Debian package fluid-soundfont-gm)"),
+    "musescore": Corpus(
+        "",
+        "the SoundFont MuseScore_General",
+        "MIT",
+        "S. Christian Collins and others (Debian package musescore-general-soundfont-lossless)",
+    ),
+    "avldrums": Corpus(
+        "",
+        "the drum kits Black Pearl and Red Zeppelin",
+        "CC BY-SA 3.0",
+        "Glen MacArthur (Debian package avldrums.lv2-soundfont)",
+    ),
     "opl3": Corpus(
         "", "the SoundFont OPL-3_FM_128M", "see the Debian package opl3-soundfont", "opl3-soundfont"
     ),

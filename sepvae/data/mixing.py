@@ -81,13 +81,16 @@ class Mixture:
 
     Args:
         first_row: place of the first excerpt in the whole batch, of which this may be a share.
+        order: which sources these are in every excerpt, if not all of them in their usual order.
 
-    Shape: sources `[B, K, C, L]`, tone (factor on the amplitude at each of `TONE_POINTS`) `[B, K, points]`.
+    Shape: sources `[B, K, C, L]`, tone (factor on the amplitude at each of `TONE_POINTS`) `[B, K, points]`,
+        order `[B, K]`.
     """
 
     sources: Tensor
     tone: Tensor
     first_row: int = 0
+    order: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sepvae.data.corpora import read_audio, read_stems, resample, scan, write_tr
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item, raw_files, seed_of
 from sepvae.data.kits import Samples
-from sepvae.data.producer import produce, produce_score
+from sepvae.data.producer import balance, produce, produce_score
 from sepvae.data.render import (
     Score,
     active_window,
@@ -22,6 +22,7 @@ from sepvae.data.render import (
     load_score,
     onsets,
     remap,
+    render_kit,
     render_stems,
     stretch,
     transpose,
@@ -140,6 +141,7 @@ class Rendering:
         length_s: the longest excerpt.
         varied: whether instruments, key, tempo and excerpt are random.
         produced: whether drums and bass are played by the producer's own instruments.
+        kits: SoundFonts of one drum kit each; one of them plays the drums.
     """
 
     split: str
@@ -148,10 +150,36 @@ class Rendering:
     length_s: float
     varied: bool = False
     produced: bool = False
+    kits: tuple[str, ...] = ()
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Keys in `CORPORA` of all that is heard."""
+        return (
+            "midi",
+            self.corpus,
+            *(("sonic-pi",) if self.produced else ()),
+            *(("avldrums",) if self.kits else ()),
+        )
+
+    @property
+    def soundfonts(self) -> tuple[str, ...]:
+        """File names of all SoundFonts that may play."""
+        return (self.soundfont, *self.kits)
 
 
 TRAIN_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, varied=True)
 PRODUCED_MIDI = Rendering("train", "FluidR3_GM.sf2", "fluidr3", 120.0, varied=True, produced=True)
+ACOUSTIC_MIDI = Rendering(
+    "train",
+    "MuseScore_General_Full.sf2",
+    "musescore",
+    120.0,
+    varied=True,
+    kits=("Black_Pearl_4_LV2.sf2", "Red_Zeppelin_4_LV2.sf2"),
+)
+VARIATIONS = (TRAIN_MIDI, PRODUCED_MIDI, ACOUSTIC_MIDI)
+"""How the versions of a training file are rendered, in turn."""
 HELD_OUT_MIDI = {
     "valid": (Rendering("valid-midi", "OPL-3_FM_128M.sf2", "opl3", 60.0),),
     "test": (
@@ -194,6 +222,12 @@ def split_midi(files: Iterable[Path], seed: int) -> dict[str, list[Path]]:
     return splits
 
 
+def midi_soundfonts(variations: int) -> list[str]:
+    """File names of the SoundFonts that the MIDI sets need."""
+    held_out = [rendering for renderings in HELD_OUT_MIDI.values() for rendering in renderings]
+    return sorted({name for r in (*held_out, *VARIATIONS[:variations]) for name in r.soundfonts})
+
+
 def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variations: int) -> list[Item]:
     """The MIDI files of each split, rendered; the training files in several variations."""
     splits = split_midi(raw_files(root, "midi", "*.mid"), seed)
@@ -204,7 +238,7 @@ def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variatio
         for rendering in renderings
     ]
     plans += [
-        (PRODUCED_MIDI if index % 2 else TRAIN_MIDI, path, f"midi-{path.stem}-{index:02d}")
+        (VARIATIONS[index % len(VARIATIONS)], path, f"midi-{path.stem}-{index:02d}")
         for index in range(variations)
         for path in splits["train"]
     ]
@@ -212,7 +246,7 @@ def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variatio
         Item(
             rendering.split,
             name,
-            ("midi", rendering.corpus, *(("sonic-pi",) if rendering.produced else ())),
+            rendering.corpora,
             partial(
                 make_midi,
                 path,
@@ -249,20 +283,29 @@ def make_midi(
     start, end = active_window(score, rendering.length_s, rng if rendering.varied else None)
     soundfont = find_soundfont(rendering.soundfont, soundfonts)
     score = window(score, start, end)
-    corpora = ["midi", rendering.corpus]
     if rendering.produced:
         stems, chosen = produce_score(score, rng, Samples(samples), soundfont)
-        info, corpora = info | chosen, [*corpora, "sonic-pi"]
+        info |= chosen
     else:
-        stems = {
-            source: high_pass(audio, 24.0)
-            for source, audio in render_stems(score, soundfont, settings).items()
-        }
+        rendered = render_stems(score, soundfont, settings)
+        if rendering.kits:
+            kit = str(rng.choice(rendering.kits))
+            rendered["drums"] = render_kit(
+                score, find_soundfont(kit, soundfonts), rendered["drums"].shape[1] / SAMPLE_RATE
+            )
+            rendered, info = balance(rendered, rng), info | {"kit": kit}
+        stems = {source: high_pass(audio, 24.0) for source, audio in rendered.items()}
         mix = np.sum(list(stems.values()), axis=0)
         rms_db = float(rng.uniform(*MIX_RMS_DB) if rendering.varied else np.mean(MIX_RMS_DB))
         gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
         stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
-    info |= {"solo": False, "corpora": corpora, "file": path.name, "start_s": start, "end_s": end}
+    info |= {
+        "solo": False,
+        "corpora": list(rendering.corpora),
+        "file": path.name,
+        "start_s": start,
+        "end_s": end,
+    }
     write_track(folder, stems, SAMPLE_RATE, info)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sepvae.data import music, noisy_speech
 from sepvae.data.items import CORPORA, Item
-from sepvae.data.render import SOUNDFONTS, find_fluidsynth, find_soundfont
+from sepvae.data.render import find_fluidsynth, find_soundfont
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
@@ -46,7 +46,7 @@ def prepare(
         only: parts to make; of music album, demo, speech, midi and composed, of speech speech, noise and mixtures;
             None makes all.
         soundfonts: folders to look for SoundFonts in, before the usual places.
-        variations: versions of each training MIDI file, > 0; every second one is played by instruments of our own.
+        variations: versions of each training MIDI file, > 0, rendered in turn as `music.VARIATIONS` says.
         songs: how many songs to compose, >= 0.
 
     Returns:
@@ -67,7 +67,9 @@ def prepare(
     parts = [part for part in makers if only is None or part in only]
     if {"midi", "composed"} & set(parts):
         find_fluidsynth()
-        for soundfont in SOUNDFONTS if "midi" in parts else (music.TRAIN_MIDI.soundfont,):
+        for soundfont in (
+            music.midi_soundfonts(variations) if "midi" in parts else (music.TRAIN_MIDI.soundfont,)
+        ):
             find_soundfont(soundfont, soundfonts)
     known = read_manifest(out)
     for key, value in (("dataset", name), ("seed", seed)):

@@ -29,7 +29,11 @@ SOUNDFONTS = {
     "FluidR3_GM.sf2": "fluid-soundfont-gm",
     "OPL-3_FM_128M.sf2": "opl3-soundfont",
     "TimGM6mb.sf2": "timgm6mb-soundfont",
+    "MuseScore_General_Full.sf2": "musescore-general-soundfont-lossless",
+    "Black_Pearl_4_LV2.sf2": "avldrums.lv2-soundfont",
+    "Red_Zeppelin_4_LV2.sf2": "avldrums.lv2-soundfont",
 }
+"""File name of a SoundFont -> the Debian package that has it."""
 SOUNDFONT_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/soundfonts", "/usr/local/share/soundfonts")
 SOUNDFONT_VARIABLE = "SEPVAE_SOUNDFONTS"
 TICKS_PER_BEAT, TEMPO = 480, 125_000  # microseconds a beat: 3840 ticks a second
@@ -276,6 +280,20 @@ def render_stems(
     """
     duration = score.duration + tail
     return {group: render(part, soundfont, duration, settings) for group, part in split_score(score).items()}
+
+
+def render_kit(score: Score, soundfont: Path, duration: float) -> np.ndarray:
+    """Play the drum channel of a score with a SoundFont that holds one drum kit, as its first program.
+
+    Shape:
+        -> [2, L]
+    """
+    events = (
+        (now, message.copy(channel=0))
+        for now, message in score.events
+        if message.channel == DRUM_CHANNEL and message.type != "program_change"
+    )
+    return render(Score(tuple(events)), soundfont, duration, {"synth.reverb.active": 0})
 
 
 def active_window(

@@ -60,6 +60,7 @@ class SpectrogramModule(lightning.LightningModule):
                 bands.merge(power(side)),
                 bands.merge(power(S)),
                 bands.merge(cross),
+                batch.order,
             )
 
     def noise(self, batch: Mixture) -> list[torch.Generator]:

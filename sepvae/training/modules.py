@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,13 +13,20 @@ from torch import Generator, Tensor
 from sepvae.data.mixing import Mixture
 from sepvae.models.latents import Posterior, divergence
 from sepvae.models.losses import complex_gaussian_nll
+from sepvae.models.permutation import take
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE, power
 from sepvae.signal import wiener
 from sepvae.training.base import SpectrogramModule
-from sepvae.training.objectives import LossConfig, OptimConfig, Targets, bins_of, solo_terms
-
-SILENT_POWER = 1e-8
-"""Mean power per bin under which an excerpt of a source counts as silent (-80 dB below full scale)."""
+from sepvae.training.objectives import (
+    SILENT_POWER,
+    LossConfig,
+    OptimConfig,
+    SoloTerms,
+    Targets,
+    bins_of,
+    contrast,
+    solo_terms,
+)
 
 
 class VAEModule(SpectrogramModule):
@@ -29,16 +37,24 @@ class VAEModule(SpectrogramModule):
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets, noise, sizes = self.targets(batch), self.noise(batch), self.model.bands.sizes
         sources = self.model.config.sources
-        terms = [
-            solo_terms(
+        terms = {
+            k: solo_terms(
                 self.model.source_vae(sources[k]), targets.solo(k), sizes, self.losses.free_nats, noise
             )
             for k in self.trained_sources()
+        }
+        nll = torch.stack([term.nll for term in terms.values()]).mean()
+        kl = torch.stack([term.kl for term in terms.values()]).mean()
+        logged, loss = {"solo_nll": nll, "solo_kl": kl}, nll + self.beta() * kl
+        lacks = [
+            contrast_term(self.model, self.losses, k, self.global_step, targets.solo(k), term, noise)
+            for k, term in terms.items()
         ]
-        nll = torch.stack([term.nll for term in terms]).mean()
-        kl = torch.stack([term.kl for term in terms]).mean()
-        self.log_terms({"solo_nll": nll, "solo_kl": kl})
-        return nll + self.beta() * kl
+        if lacking := [term["contrast"] for term in lacks if term]:
+            logged["contrast"] = torch.stack(lacking).mean()
+            loss = loss + self.losses.contrast * logged["contrast"]
+        self.log_terms(logged)
+        return loss
 
     def trained_sources(self) -> Sequence[int]:
         """Indices of the sources whose solos this step looks at."""
@@ -114,8 +130,11 @@ class SeparationModule(SpectrogramModule):
         return self.global_step >= self.losses.frozen_steps
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
+        if self.losses.given and not self.model.config.alike:
+            batch = sounding_first(batch)
         targets, noise, sizes = self.targets(batch), self.noise(batch), self.model.bands.sizes
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
+        share = targets.P.shape[1] / len(self.model.config.sources)  # sources left out count as without error
         posteriors = self.model.posteriors(targets.P_mix, targets.P_side)
         log_variance = self.decode(targets, posteriors, noise)
         targets = self.in_best_order(targets, log_variance)
@@ -124,31 +143,32 @@ class SeparationModule(SpectrogramModule):
             targets.P_mix, torch.logsumexp(log_variance, 1), sizes, linearise=True
         )
         terms = {
-            "output_db": self.output_error(targets, log_variance),
-            "source_nll": of_sources.mean((0, 1, 2)).sum() * 2 / bins,
+            "output_db": share * self.output_error(targets, log_variance),
+            "source_nll": share * of_sources.mean((0, 1, 2)).sum() * 2 / bins,
             "mixture_nll": of_mixture.mean((0, 1)).sum() * 2 / bins,
         }
         if self.global_step % self.losses.solo_every == 0:
             sources = self.solo_sources()
-            k = sources[self.global_step // self.losses.solo_every % len(sources)]
-            terms |= self.solo_and_match(targets, k, posteriors[k], noise)
+            turn, place = divmod(self.global_step // self.losses.solo_every, len(sources))
+            k = sources[place]
+            terms |= self.solo_and_match(targets, k, posteriors[k], noise, turn)
         self.log_terms(terms)
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
 
     def decode(self, targets: Targets, posteriors: Sequence[Posterior], noise: Sequence[Generator]) -> Tensor:
         """Log-variances of a draw from every source's posterior, silence where it is known to be silent.
 
-        Shape: `[B, K, 2, N, T]`.
+        Shape: `[B, K', 2, N, T]`, K' the sources that the targets hold.
         """
         if not self.losses.given:
             return self.model.decode([posterior.sample(noise) for posterior in posteriors])
-        P = targets.P_mix.unsqueeze(1).expand(-1, len(posteriors), -1, -1, -1)  # B, K, 2, N, T
+        P = targets.P_mix.unsqueeze(1).expand(-1, targets.P.shape[1], -1, -1, -1)  # B, K', 2, N, T
         out = torch.full_like(P, math.log(wiener.VARIANCE_FLOOR))
         for k, (source, posterior) in enumerate(zip(self.model.config.sources, posteriors, strict=True)):
-            rows = sounding(targets.solo(k))
+            rows, places = targets.sounding(k)
             if len(rows):
                 z = posterior.rows(rows).sample([noise[row] for row in rows.tolist()])
-                out[rows, k] = self.model.source_vae(source).decode(z).to(out.dtype)
+                out[rows, places] = self.model.source_vae(source).decode(z).to(out.dtype)
         return out
 
     def solo_sources(self) -> Sequence[int]:
@@ -156,14 +176,14 @@ class SeparationModule(SpectrogramModule):
         return range(len(self.model.config.sources))
 
     def solo_and_match(
-        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator]
+        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator], turn: int
     ) -> dict[str, Tensor]:
         """Solo ELBO of source k once the VAEs train, and the KL from its solo's posterior to the mixture's.
 
         Where the source is silent there is nothing to match: its posterior lies too far out to be inferred.
         """
         if self.losses.given:
-            return self._of_sounding(targets, k, mixture, noise)
+            return self._of_sounding(targets, k, mixture, noise, turn)
         vae, P, sizes = (
             self.model.source_vae(self.model.config.sources[k]),
             targets.solo(k),
@@ -176,26 +196,31 @@ class SeparationModule(SpectrogramModule):
         else:
             solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
             posterior, terms = solo.posterior.detach(), {"solo": solo.nll + self.losses.beta * solo.kl}
+            terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
         match = (divergence(posterior, mixture) * sounds).mean() / bins_of(P, sizes)
         return {"match": match, **terms}
 
     def _of_sounding(
-        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator]
+        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator], turn: int
     ) -> dict[str, Tensor]:
         """The same from the excerpts alone in which the source sounds; sums are still divided by all of them."""
-        rows = sounding(targets.solo(k))
+        rows, places = targets.sounding(k)
         if not len(rows):
             return {}
         vae, P, sizes = (
             self.model.source_vae(self.model.config.sources[k]),
-            targets.solo(k)[rows],
+            targets.P[rows, places].expand(-1, 2, -1, -1),
             self.model.bands.sizes,
         )
         share = len(rows) / len(targets.P)
-        solo = solo_terms(vae, P, sizes, self.losses.free_nats, [noise[row] for row in rows.tolist()])
+        noise = [noise[row] for row in rows.tolist()]
+        solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
         found = divergence(solo.posterior.detach(), mixture.rows(rows)).mean() / bins_of(P, sizes)
-        terms = {"match": share * found}
-        return terms | ({"solo": share * (solo.nll + self.losses.beta * solo.kl)} if self.joint else {})
+        terms = {"match": found}
+        if self.joint:
+            terms |= {"solo": solo.nll + self.losses.beta * solo.kl}
+            terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
+        return {name: share * term for name, term in terms.items()}
 
     def estimates(self, sources: Tensor) -> Tensor:
         if not self.losses.given:
@@ -209,9 +234,35 @@ class SeparationModule(SpectrogramModule):
         return model.stft.inverse(wiener.apply(X, model.bands.expand(M))[0], mix.shape[-1])
 
 
-def sounding(P: Tensor) -> Tensor:
-    """Rows of a batch that are not silent: power `[B, 2, N, T]` -> `[M]`."""
-    return torch.nonzero(P.mean((1, 2, 3)) > SILENT_POWER).flatten()
+def sounding_first(batch: Mixture) -> Mixture:
+    """A batch without most of its silence: as many sources as sound at once in one of its mixtures, in any order."""
+    sounds = batch.sources.abs().amax((2, 3)) > 0  # B, K
+    count = max(int(sounds.sum(1).max()), 1)
+    order = sounds.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+    return replace(batch, sources=take(batch.sources, order), tone=take(batch.tone, order), order=order)
+
+
+def contrast_term(
+    model: SeparationVAE,
+    losses: LossConfig,
+    k: int,
+    turn: int,
+    P: Tensor,
+    own: SoloTerms,
+    noise: Sequence[Generator],
+) -> dict[str, Tensor]:
+    """The margin that solos of source k lack over the VAE of another source, a different one in every turn.
+
+    Shape: P `[B, 2, N, T]` -> scalar, nats per bin; {} where nothing is asked for or every source shares one VAE.
+    """
+    names = [model.config.vae_name(source) for source in model.config.sources]
+    rivals = [source for source, name in zip(model.config.sources, names, strict=True) if name != names[k]]
+    if not losses.contrast or not rivals:
+        return {}
+    rival = model.source_vae(rivals[turn % len(rivals)])
+    other = solo_terms(rival, P, model.bands.sizes, losses.free_nats, noise)
+    sounds = P.mean((1, 2, 3)) > SILENT_POWER  # B
+    return {"contrast": (contrast(own.elbo, other.elbo, losses.contrast_margin) * sounds).mean()}
 
 
 class MaskModule(SpectrogramModule):

@@ -13,6 +13,9 @@ from sepvae.errors import RecipeError
 from sepvae.models.latents import Generators, Posterior
 from sepvae.models.vae import SourceVAE
 
+SILENT_POWER = 1e-8
+"""Mean power per bin under which an excerpt of a source counts as silent (-80 dB below full scale)."""
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -67,6 +70,8 @@ class LossConfig:
         frozen_steps: steps with frozen decoders before all is trained jointly.
         given: which sources sound in an excerpt is known, as `present` says when separating: the silent ones are not
             decoded and take no part in the Wiener filter. Means still count every source.
+        contrast: weight of the margin by which a solo's own VAE must explain it better than another source's.
+        contrast_margin: this margin, nats per bin of the ELBO.
         in_turn: train the solo encoders of one source per step, in turn, instead of all in every step.
     """
 
@@ -81,6 +86,8 @@ class LossConfig:
     solo_every: int = 2
     frozen_steps: int = 500
     given: bool = False
+    contrast: float = 0.0
+    contrast_margin: float = 0.5
     in_turn: bool = False
 
     def __post_init__(self) -> None:
@@ -89,10 +96,11 @@ class LossConfig:
 
 
 class SoloTerms(NamedTuple):
-    """NLL and KL of a solo in nats per bin of the STFT, and its posterior."""
+    """NLL and KL of solos, means over the batch, and ELBOs `[B]`, all in nats per bin of the STFT; and posteriors."""
 
     nll: Tensor
     kl: Tensor
+    elbo: Tensor
     posterior: Posterior
 
 
@@ -103,8 +111,19 @@ def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float, noise
     """
     log_variance, posterior, priors = vae(P, noise)
     bins = bins_of(P, sizes)
-    nll = vae.nll(P, log_variance, sizes, linearise=True).mean() / bins
-    return SoloTerms(nll, vae.kl(posterior, priors, free_nats).mean() / bins, posterior)
+    nll = vae.nll(P, log_variance, sizes, linearise=True) / bins  # B
+    kl = vae.kl(posterior, priors, free_nats) / bins  # B
+    return SoloTerms(nll.mean(), kl.mean(), -(nll + kl), posterior)
+
+
+def contrast(own: Tensor, rival: Tensor, margin: float) -> Tensor:
+    """What the ELBO of a solo under its own VAE lacks of a margin over that under another source's VAE.
+
+    A VAE that likes the solos of every source is no prior for its own; this keeps them apart.
+
+    Shape: own and rival `[B]` -> `[B]`, all in nats per bin, 0 where the margin is kept.
+    """
+    return (margin - (own - rival)).clamp(min=0)
 
 
 def bins_of(P: Tensor, sizes: Tensor) -> float:
@@ -116,13 +135,17 @@ def bins_of(P: Tensor, sizes: Tensor) -> float:
 class Targets:
     """Banded statistics of a batch; C is 2, or 1 for a mono batch.
 
-    Shape: P_mix `[B, 2, N, T]`, P_side `[B, N, T]`, P and cross `[B, K, C, N, T]`.
+    Args:
+        order: which sources these are in every excerpt, if not all in the model's order.
+
+    Shape: P_mix `[B, 2, N, T]`, P_side `[B, N, T]`, P and cross `[B, K, C, N, T]`, order `[B, K]`.
     """
 
     P_mix: Tensor
     P_side: Tensor
     P: Tensor
     cross: Tensor
+    order: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -130,8 +153,15 @@ class Targets:
         return self.P.shape[2]
 
     def solo(self, k: int) -> Tensor:
-        """Power of source k, `[B, 2, N, T]`."""
+        """Power of source k, `[B, 2, N, T]`, where all sources are in the model's order."""
         return self.P[:, k].expand(-1, 2, -1, -1)
+
+    def sounding(self, k: int) -> tuple[Tensor, Tensor]:
+        """Excerpts in which source k is not silent, and its place among the sources there: `[M]`, `[M]`."""
+        sounds = self.P.mean((2, 3, 4)) > SILENT_POWER  # B, K
+        order = torch.arange(sounds.shape[1], device=sounds.device) if self.order is None else self.order
+        rows, places = torch.nonzero(sounds & (order == k), as_tuple=True)
+        return rows, places
 
 
 def tone_weights(n_fft: int, sample_rate: int, points: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from sepvae.data.render import (
     onsets,
     remap,
     render,
+    render_kit,
     render_stems,
     split_score,
     stretch,
@@ -180,6 +181,16 @@ def test_stems_are_equally_long_and_sum_to_what_is_played_together(
 def test_a_stem_without_notes_is_silent(tmp_path: Path, write_midi: Writer, small_soundfont: Path) -> None:
     score = load_score(write_midi(tmp_path / "x.mid", seconds=1.0, bass=False))
     assert not render_stems(score, small_soundfont)["bass"].any()
+
+
+def test_a_drum_kit_plays_the_drum_channel_alone(tmp_path: Path, small_soundfont: Path) -> None:
+    drums = Score(((0.0, program(DRUM_CHANNEL, 25)), (0.1, on(DRUM_CHANNEL, 60))))
+    both = Score((*drums.events, (0.2, on(0, 40))))
+    alone = render_kit(drums, small_soundfont, 1.0)
+    assert np.abs(alone).max() > 0.001
+    np.testing.assert_array_equal(render_kit(both, small_soundfont, 1.0), alone)
+    melodic = Score(((0.1, on(0, 60)),))  # the first program of the file, which a kit holds
+    np.testing.assert_array_equal(alone, render(melodic, small_soundfont, 1.0, {"synth.reverb.active": 0}))
 
 
 def test_a_file_that_is_no_soundfont_is_an_error(

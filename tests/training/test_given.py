@@ -10,7 +10,7 @@ import torch
 from sepvae.data.augment import TONE_POINTS
 from sepvae.data.mixing import Mixture
 from sepvae.models.separation import SeparationConfig, SeparationVAE
-from sepvae.training.modules import SeparationModule
+from sepvae.training.modules import SeparationModule, sounding_first
 from sepvae.training.objectives import LossConfig, OptimConfig
 from sepvae.training.run import train
 
@@ -54,6 +54,34 @@ def test_silent_sources_are_floors_and_the_others_what_they_always_are(
     last = ~silent.any(1)  # rows of which nothing is left out draw the same numbers
     torch.testing.assert_close(found[True][last], found[False][last])
     assert (found[True][~silent] != found[False][~silent]).any()
+
+
+def test_leaving_silence_out_changes_no_gradient(tiny_config: SeparationConfig, batch: Mixture) -> None:
+    batch.sources[2, 3] = 0  # three at most sound at once
+    kept = sounding_first(batch)
+    assert kept.order is not None
+    assert kept.sources.shape[:2] == kept.tone.shape[:2] == kept.order.shape == (3, 3)
+    torch.testing.assert_close(kept.sources.sum(1), batch.sources.sum(1))
+    gradients = []
+    for mixture in (batch, kept):
+        made = module(tiny_config, given=True)
+        targets, noise = made.targets(mixture), made.noise(mixture)
+        posteriors = made.model.posteriors(targets.P_mix, targets.P_side)
+        error = made.output_error(targets, made.decode(targets, posteriors, noise))
+        (error * targets.P.shape[1] / 4).backward()
+        gradients.append([p.grad for p in made.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for whole, part in zip(*gradients, strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-3, atol=1e-5)
+
+
+def test_the_solos_are_those_of_the_source(tiny_config: SeparationConfig, batch: Mixture) -> None:
+    made = module(tiny_config, given=True)
+    whole, kept = made.targets(batch), made.targets(sounding_first(batch))
+    for k in range(4):
+        rows, places = kept.sounding(k)
+        torch.testing.assert_close(kept.P[rows, places], whole.P[rows, k])
+        assert rows.tolist() == [row for row in range(3) if (row, k) not in SILENT]
 
 
 @pytest.mark.parametrize("frozen_steps", [0, 9])
