@@ -2,9 +2,10 @@
 
     python benchmarks/digits_speakers.py ROOT OUT
 
-Every speaker in turn is the test. Ours trains for a fixed number of steps, then the network of Karamatli et al. on the
-same clips for the same CPU time; of theirs, what is best on recordings 0 to 4 of the other speakers is taken. An
-interrupted run goes on with the same command. `OUT/<speaker>/scores.json` and `cost.json` hold what the tables are made of.
+Every speaker in turn is the test. Ours trains for a fixed number of steps, then the network of Karamatli et al. on
+the same clips for the same CPU time; of theirs, what is best on recordings 0 to 4 of the other speakers is taken.
+An interrupted run goes on with the same command. `OUT/<speaker>/scores.json` and `cost.json` hold what the tables
+are made of.
 """
 
 from __future__ import annotations
