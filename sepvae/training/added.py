@@ -130,23 +130,23 @@ class AddedModule(SeparationModule):
     def solo_sources(self) -> Sequence[int]:
         return [len(self.model.config.sources) - 1]
 
-    def spectra(self, batch: Mixture) -> Tensor:
+    def spectra(self, batch: Mixture) -> list[Tensor]:
         S = super().spectra(batch)
         old = self.model.config.sources[:-1]
-        if S.shape[1] == len(old) + 1:
+        if len(S) == len(old) + 1:
             return S
         noise = self.noise(batch)
         for generator in noise:  # not the numbers that the latents of the new source are drawn with
             generator.manual_seed(generator.initial_seed() ^ 1)
-        return torch.cat([*(self.sampled(source, S, noise) for source in old), S], 1)
+        return [*(self.sampled(source, S[0], noise) for source in old), *S]
 
     def sampled(self, source: str, like: Tensor, noise: list[torch.Generator]) -> Tensor:
         """A source drawn from the prior of its VAE, bin by bin from its variances.
 
-        Shape: like complex `[B, 1, C, F, T]` -> the same.
+        Shape: like complex `[B, C, F, T]` -> the same.
         """
-        batch, _, channels, _, frames = like.shape
+        batch, channels, _, frames = like.shape
         log_variance = self.model.source_vae(source).sample(frames, batch, noise)[:, :channels]  # B, C, N, T
         amplitude = self.model.bands.expand(torch.exp(0.5 * log_variance.float()))
-        parts = normal_like(torch.view_as_real(like[:, 0]), noise) * 0.5**0.5  # B, C, F, T, 2
-        return (amplitude * torch.view_as_complex(parts)).unsqueeze(1)
+        parts = normal_like(torch.view_as_real(like), noise) * 0.5**0.5  # B, C, F, T, 2
+        return amplitude * torch.view_as_complex(parts)

@@ -9,13 +9,12 @@ import pytest
 from sepvae.data import effects
 from sepvae.data.composer import compose
 from sepvae.data.kits import Samples
+from sepvae.data.players import bass_instrument, make_bass
 from sepvae.data.producer import (
     MIX_PEAK,
     STEM_LEVELS_DB,
     balance,
-    bass_instrument,
     hits_of,
-    make_bass,
     notes_of,
     produce,
     produce_score,
