@@ -74,7 +74,7 @@ def list_datasets() -> None:
     default=1,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Renderings of each MIDI song.",
+    help="Renderings of each MIDI song; up to three differ in their instruments.",
 )
 @click.option("--songs", default=150, show_default=True, type=click.IntRange(min=0), help="Songs to compose.")
 def prepare(
