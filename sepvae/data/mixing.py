@@ -42,6 +42,7 @@ class MixingConfig:
         batch_size: excerpts per batch, > 0.
         aligned: chance that all sources come from one place of one song.
         silent: chance that a source is silent.
+        solo: chance that one source sounds alone, as in an introduction.
         lacking: chance that a source which an aligned song lacks stays silent, instead of coming from elsewhere.
         gain_sd_db: spread of each source's gain.
         level_db: range of the gain of the whole mixture.
@@ -59,6 +60,7 @@ class MixingConfig:
     batch_size: int = 4
     aligned: float = 0.35
     silent: float = 0.1
+    solo: float = 0.0
     lacking: float = 0.5
     gain_sd_db: float = 4.0
     level_db: tuple[float, float] = (-14.0, 3.0)
@@ -255,6 +257,9 @@ class ExcerptStream(IterableDataset[Mixture]):
         if song is not None:
             lacking = np.array([source not in song.files for source in self.sources])
             silent |= lacking & (rng.random(count) < config.lacking)
+        if config.solo and rng.random() < config.solo:
+            members = [k for k, source in enumerate(self.sources) if song is None or source in song.files]
+            silent = np.arange(count) != rng.choice(members)
         if config.sounding is not None:
             silent = ~np.isin(np.arange(count), rng.permutation(count)[: config.sounding])
         if silent.all():

@@ -123,3 +123,17 @@ def test_a_fixed_number_of_sources_sounds(root: Path) -> None:
     for count in (1, 2):
         sources = stream(root, sounding=count, silent=0.9).batch(3).sources
         assert ((sources.abs().amax((2, 3)) > 0).sum(1) == count).all()
+
+
+def test_a_source_may_sound_alone(root: Path) -> None:
+    for aligned in (0.0, 1.0):
+        sources = torch.cat(
+            [stream(root, solo=1.0, silent=0.0, aligned=aligned).batch(i).sources for i in range(8)]
+        )
+        sounding = sources.abs().amax((2, 3)) > 0
+        assert (sounding.sum(1) == 1).all()
+        assert sounding.any(0).all()  # each of them at times
+    settings = {"silent": 0.3, "aligned": 0.0}
+    sources = torch.cat([stream(root, solo=0.3, **settings).batch(i).sources for i in range(30)])
+    alone = ((sources.abs().amax((2, 3)) > 0).sum(1) == 1).float().mean()
+    assert 0.5 < alone < 0.9  # 0.3 + 0.7 * (2 * 0.3 * 0.7 + 0.3**2) = 0.66
