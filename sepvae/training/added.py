@@ -130,6 +130,9 @@ class AddedModule(SeparationModule):
     def solo_sources(self) -> Sequence[int]:
         return [len(self.model.config.sources) - 1]
 
+    def without_silence(self, batch: Mixture) -> Mixture:
+        return batch  # how many sources it holds says whether the others are to be drawn
+
     def spectra(self, batch: Mixture) -> list[Tensor]:
         S = super().spectra(batch)
         old = self.model.config.sources[:-1]

@@ -130,8 +130,7 @@ class SeparationModule(SpectrogramModule):
         return self.global_step >= self.losses.frozen_steps
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
-        if self.losses.given and not self.model.config.alike:
-            batch = sounding_first(batch)
+        batch = self.without_silence(batch)
         targets, noise, sizes = self.targets(batch), self.noise(batch), self.model.bands.sizes
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         share = targets.P.shape[1] / len(self.model.config.sources)  # sources left out count as without error
@@ -154,6 +153,10 @@ class SeparationModule(SpectrogramModule):
             terms |= self.solo_and_match(targets, k, posteriors[k], noise, turn)
         self.log_terms(terms)
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
+
+    def without_silence(self, batch: Mixture) -> Mixture:
+        """The batch without sources that are known to be silent, where nothing depends on their order."""
+        return sounding_first(batch) if self.losses.given and not self.model.config.alike else batch
 
     def decode(self, targets: Targets, posteriors: Sequence[Posterior], noise: Sequence[Generator]) -> Tensor:
         """Log-variances of a draw from every source's posterior, silence where it is known to be silent.

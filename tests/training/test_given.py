@@ -10,6 +10,7 @@ import torch
 from sepvae.data.augment import TONE_POINTS
 from sepvae.data.mixing import Mixture
 from sepvae.models.separation import SeparationConfig, SeparationVAE
+from sepvae.training.added import AddedModule
 from sepvae.training.modules import SeparationModule, sounding_first
 from sepvae.training.objectives import LossConfig, OptimConfig
 from sepvae.training.run import train
@@ -102,6 +103,20 @@ def test_a_source_that_sounds_nowhere_costs_nothing(tiny_config: SeparationConfi
     made = module(tiny_config, given=True)
     made.training_step(batch, 0).backward()  # step 0 looks at the solo of source 0
     assert all(p.grad is None for p in made.model.source_vae("vocals").parameters())
+
+
+@pytest.mark.parametrize("sources", [1, 4])
+def test_an_added_source_is_trained_beside_all_others(
+    tiny_config: SeparationConfig, batch: Mixture, sources: int
+) -> None:
+    config = replace(tiny_config, sample_rate=8000, added=1)
+    made = AddedModule(SeparationVAE(config), OptimConfig(), LossConfig(given=True, solo_every=1))
+    made.log_terms = lambda terms: None  # type: ignore[method-assign]
+    batch = replace(batch, sources=batch.sources[:, -sources:], tone=batch.tone[:, -sources:])
+    batch.sources[2, :-1] = 0  # so that leaving silence out would leave two
+    assert made.targets(made.without_silence(batch)).P.shape[1] == 4
+    made.training_step(batch, 0).backward()
+    assert any(p.grad is not None and p.grad.any() for p in made.model.mixture.added[-1].parameters())
 
 
 def test_validation_shares_the_mixture_among_those_that_sound(
