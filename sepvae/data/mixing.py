@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class MixingConfig:
         aligned: chance that all sources come from one place of one song.
         silent: chance that a source is silent.
         solo: chance that one source sounds alone, as in an introduction.
+        doubled: chance that a source which does not come from the mixture's song is two excerpts at once, such as two
+            singers.
         lacking: chance that a source which an aligned song lacks stays silent, instead of coming from elsewhere.
         gain_sd_db: spread of each source's gain.
         level_db: range of the gain of the whole mixture.
@@ -61,6 +64,7 @@ class MixingConfig:
     aligned: float = 0.35
     silent: float = 0.1
     solo: float = 0.0
+    doubled: float = 0.0
     lacking: float = 0.5
     gain_sd_db: float = 4.0
     level_db: tuple[float, float] = (-14.0, 3.0)
@@ -244,6 +248,9 @@ class ExcerptStream(IterableDataset[Mixture]):
                 audio, parts = self._read(song, source, place, turn), self.in_song
             else:
                 audio, parts = self._active(rng, source, self._turn(rng, effects)), self.alone
+                if config.doubled and rng.random() < config.doubled:
+                    other = self._active(rng, source, self._turn(rng, effects))
+                    audio = (audio + apply(parts, other, self.sample_rate, rng)) / math.sqrt(2)
             audio = apply(config.effects.parts, audio, self.sample_rate, effects)
             out[k] = apply(parts, audio, self.sample_rate, rng)
         if rng.random() < 0.5:

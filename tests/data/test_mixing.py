@@ -137,3 +137,16 @@ def test_a_source_may_sound_alone(root: Path) -> None:
     sources = torch.cat([stream(root, solo=0.3, **settings).batch(i).sources for i in range(30)])
     alone = ((sources.abs().amax((2, 3)) > 0).sum(1) == 1).float().mean()
     assert 0.5 < alone < 0.9  # 0.3 + 0.7 * (2 * 0.3 * 0.7 + 0.3**2) = 0.66
+
+
+def test_a_doubled_source_is_two_excerpts_at_once(root: Path) -> None:
+    def peaks(**changes: float) -> list[int]:
+        settings = {"length": RATE, "aligned": 0.0, "silent": 0.0, "speed_chance": 1.0, "speed": (0.7, 1.4)}
+        tones = stream(root, **settings, **changes).batch(0).sources[:, 1].mean(1)  # B, L
+        spectra = torch.fft.rfft(tones * torch.hann_window(RATE)).abs()
+        inner = (spectra[:, 1:-1] > spectra[:, :-2]) & (spectra[:, 1:-1] > spectra[:, 2:])
+        loud = inner & (spectra[:, 1:-1] > 0.1 * spectra.amax(1, keepdim=True))
+        return loud.sum(1).tolist()
+
+    assert peaks() == [1, 1, 1]
+    assert peaks(doubled=1.0) == [2, 2, 2]
