@@ -1,4 +1,4 @@
-"""The music set: which raw material becomes which track of which split, and how."""
+"""The music set: which recordings and MIDI files become which track of which split, and how."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sepvae.data.corpora import read_audio, read_stems, resample, scan, write_tr
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item, raw_files, seed_of
 from sepvae.data.kits import Samples
-from sepvae.data.producer import balance, produce, produce_score
+from sepvae.data.producer import balance, produce_score
 from sepvae.data.render import (
     Score,
     active_window,
@@ -28,13 +28,11 @@ from sepvae.data.render import (
     transpose,
     window,
 )
-from sepvae.data.utterances import Speech
 from sepvae.errors import DataError
 
 SAMPLE_RATE = 44100
 SPEECH_ACTIVE_DB = -20.0
 DEMO_PEAK = 0.9
-COMPOSED_S = (55.0, 80.0)
 DEMO_STEMS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
 ALBUM_SPLITS = {
     "train": ("hydrogen", "lithium", "potassium", "caesium", "francium"),
@@ -307,33 +305,3 @@ def make_midi(
         "end_s": end,
     }
     write_track(folder, stems, SAMPLE_RATE, info)
-
-
-def composed_items(root: Path, seed: int, soundfonts: Sequence[str | Path], songs: int) -> list[Item]:
-    """Songs of the composer, for training; what is sung in them is made of the training speakers' speech."""
-    samples = root / CORPORA["sonic-pi"].folder
-    speech = Speech(root / CORPORA["speech"].folder, SPEAKERS) if songs else None
-    return [
-        Item(
-            "train",
-            name,
-            ("composed", "sonic-pi", TRAIN_MIDI.corpus, "speech"),
-            partial(make_composed, samples, speech, partial(seed_of, seed, name), tuple(soundfonts)),
-        )
-        for name in (f"composed-{index:04d}" for index in range(songs))
-    ]
-
-
-def make_composed(
-    samples: Path,
-    speech: Speech | None,
-    rng_of: Callable[[], np.random.Generator],
-    soundfonts: Sequence[str | Path],
-    folder: Path,
-) -> None:
-    """Write, play and sing one song."""
-    rng = rng_of()
-    soundfont = find_soundfont(TRAIN_MIDI.soundfont, soundfonts)
-    stems, chosen = produce(rng, Samples(samples), soundfont, float(rng.uniform(*COMPOSED_S)), speech)
-    corpora = ["composed", "sonic-pi", TRAIN_MIDI.corpus, *(["speech"] if "vocals" in stems else [])]
-    write_track(folder, stems, SAMPLE_RATE, {"solo": False, "corpora": corpora, **chosen})

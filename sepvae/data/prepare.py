@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.data import music, noisy_speech
+from sepvae.data import compositions, music, noisy_speech
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.render import find_fluidsynth, find_soundfont
 from sepvae.errors import DataError, OutputError
@@ -67,9 +67,8 @@ def prepare(
     parts = [part for part in makers if only is None or part in only]
     if {"midi", "composed"} & set(parts):
         find_fluidsynth()
-        for soundfont in (
-            music.midi_soundfonts(variations) if "midi" in parts else (music.TRAIN_MIDI.soundfont,)
-        ):
+        needed = music.midi_soundfonts(variations) if "midi" in parts else compositions.SOUNDFONTS
+        for soundfont in needed:
             find_soundfont(soundfont, soundfonts)
     known = read_manifest(out)
     for key, value in (("dataset", name), ("seed", seed)):
@@ -95,7 +94,7 @@ def makers_of(
         "demo": lambda: music.demo_items(root),
         "speech": lambda: music.speech_items(root, seed),
         "midi": lambda: music.midi_items(root, seed, soundfonts, variations),
-        "composed": lambda: music.composed_items(root, seed, soundfonts, songs),
+        "composed": lambda: compositions.composed_items(root, seed, soundfonts, songs),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sepvae.data import corpora, music
+from sepvae.data import compositions, corpora, music
 from sepvae.data.corpora import scan
 from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db, split_midi
 from sepvae.data.prepare import prepare
@@ -153,7 +153,8 @@ def test_midi_and_composed_songs_are_made_from_one_seed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(music, "MIN_SECONDS", 5.0)
-    monkeypatch.setattr(music, "COMPOSED_S", (1.0, 2.0))
+    monkeypatch.setattr(compositions, "SECONDS", (1.0, 2.0))
+    monkeypatch.setattr(compositions, "VALID_SONGS", 1)
     fonts = tmp_path / "fonts"
     fonts.mkdir()
     for name in SOUNDFONTS:  # all the same, since they are large
@@ -161,7 +162,7 @@ def test_midi_and_composed_songs_are_made_from_one_seed(
     for index in range(4):
         write_midi(raw / "midi" / "freedoom" / f"m{index}.mid", seconds=6.5, shift=index)
     write_samples(raw / "sonic-pi")
-    write_speech(raw / "librispeech", SPEAKERS)
+    write_speech(raw / "librispeech", (*SPEAKERS, compositions.VALID_SINGER))
     monkeypatch.setattr("sepvae.data.melody.INSTRUMENTAL_SHARE", 0.0)
     options = {"only": ("midi", "composed"), "soundfonts": (fonts,), "variations": 3, "songs": 1}
     out = tmp_path / "out"
@@ -177,12 +178,20 @@ def test_midi_and_composed_songs_are_made_from_one_seed(
         "m3",
     } - held_out
     assert "composed-0000" in splits["train"]
+    assert splits["valid-sung"] == {"sung-0000"}
+    singers = {
+        path.parent.name: json.loads(path.read_text())["vocals"]["speaker"]
+        for path in out.glob("*/*/track.json")
+        if path.parent.name.startswith(("composed", "sung"))
+    }
+    assert singers["sung-0000"] == compositions.VALID_SINGER
+    assert singers["composed-0000"] in SPEAKERS
     heard = {"midi", "composed", "sonic-pi", "speech"}
     assert heard | {"fluidr3", "opl3", "timgm6mb", "musescore", "avldrums"} == set(manifest["corpora"])
     for split in splits:
         for track in scan(out / split):
             stems = corpora.read_stems(track, 44100)
-            sung = {"vocals"} if track.name.startswith("composed") else set()
+            sung = {"vocals"} if track.name.startswith(("composed", "sung")) else set()
             assert set(stems) == {"drums", "bass", "other"} | sung
             assert len({audio.shape for audio in stems.values()}) == 1
             assert 0.05 < np.abs(sum(stems.values())).max() < 1

@@ -44,7 +44,7 @@ def write_song(folder: Path, pitches: dict[str, int], seed: int = 0) -> None:
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with one song of four sources in each set."""
     root = tmp_path_factory.mktemp("songs")
-    for split in ("train", "valid", "valid-midi"):
+    for split in ("train", "valid", "valid-midi", "valid-sung"):
         write_song(root / split / "song", PITCHES)
     return root
 
