@@ -66,11 +66,11 @@ SETTINGS = (
     "trainer.progress=false",
     "trainer.devices=1",
     "logger.tensorboard=false",
-    "data.valid_windows=5",
+    "data.valid_windows=4",
 )
 
 
-def recipe(name: str, data: Path, run_dir: Path, rate: float, seed: int) -> DictConfig:
+def recipe(name: str, data: Path, run_dir: Path, rate: float = 1e-3, seed: int = 0) -> DictConfig:
     """The recipe of a contender; peers take all but their network from the mask net's."""
     changes = [f"data.root={data}", f"run_dir={run_dir}", f"optim.lr={rate}", f"seed={seed}"]
     return compose(OURS.get(name, OURS["mask net"]), [*SETTINGS, *changes])
@@ -151,6 +151,7 @@ def fit(
     if all((run / "marks" / file).is_file() for file in wanted):
         return
     config, last = recipe(name, data, run, rate, seed), run / "checkpoints" / "last.ckpt"
+    config.data.valid = []  # the marks are validated afterwards
     module, mixtures = make(name, config, fresh=not last.is_file())
     trainer = build_trainer(config, mixtures, run)
     trainer.callbacks.append(Marks(run / "marks", [int(s) for s in marks["steps"]], marks["seconds"]))
@@ -160,7 +161,7 @@ def fit(
 
 def load(name: str, data: Path, mark: Path) -> SpectrogramModule:
     """A contender as it stood at a mark."""
-    module, _ = make(name, recipe(name, data, mark.parent, 1e-3, 0), fresh=False)
+    module, _ = make(name, recipe(name, data, mark.parent), fresh=False)
     module.load_state_dict(torch.load(mark, weights_only=True)["weights"])
     return module.eval()
 
@@ -169,8 +170,8 @@ def validate(name: str, data: Path, mark: Path) -> dict[str, float]:
     """Validation scores at a mark: `score`, the mean of the sets, and the sets."""
     target = mark.with_suffix(".valid.json")
     if not target.is_file():
-        config = recipe(name, data, mark.parent, 1e-3, 0)
-        module, mixtures = load(name, data, mark), make(name, config, fresh=False)[1]
+        module = load(name, data, mark)
+        _, mixtures = make(name, recipe(name, data, mark.parent), fresh=False)
         trainer = lightning.Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False)
         found = trainer.validate(module, datamodule=mixtures, verbose=False)[0]
         write(target, {key: round(float(value), 3) for key, value in found.items()})
@@ -310,13 +311,13 @@ def score_command(
     """Score one contender, or all baselines, on the test sets; OUT is a JSON file."""
     torch.set_num_threads(1)
     if name is None or mark is None:
-        model = build_module(recipe("mask net", data, out.parent, 1e-3, 0)).model
+        model = build_module(recipe("mask net", data, out.parent)).model
         ways: dict[str, Separate] = {label: make_way(model, data) for label, make_way in BASELINES.items()}
         facts: dict[str, Any] = {}
     else:
         module = load(name, data, mark)
         ways = separators(name, module)
-        model = build_module(recipe("mask net", data, out.parent, 1e-3, 0)).model
+        model = build_module(recipe("mask net", data, out.parent)).model
         saved = torch.load(mark, weights_only=True)
         facts = {
             "parameters": sum(parameter.numel() for parameter in module.parameters()),
