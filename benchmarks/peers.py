@@ -6,9 +6,9 @@
 DATA is made by `sepvae data prepare music`. Every contender takes batches from one and the same stream, with the same
 optimiser at a constant rate and the same moving average of the weights. Its rate is chosen among the same few by a
 short run, by validation. Snapshots are taken at marks of steps and of seconds; what stands at the last mark of each is
-scored on the test sets: equal steps, and equal time. Seconds are processor time of one thread, the drawing of the
-mixtures included, or wall clock on a GPU. Beside them stands what needs no training but solos: the static EQ, NMF with
-a dictionary for each source, HPSS, REPET-SIM; and the oracle mask.
+scored on the test sets: equal steps, and equal time. Seconds are processor time of one thread (another process draws
+the mixtures), or wall clock on a GPU. Beside them stands what needs no training but solos: the static EQ, NMF with a
+dictionary for each source, HPSS, REPET-SIM; and the oracle mask.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from sepvae.training.trainer import build_trainer
 OURS = {"sepvae": "music/separation", "mask net": "music/mask_net"}
 PEERS = {"Open-Unmix": OpenUnmix, "Conv-TasNet": TasNet, "HDemucs": HybridDemucs}
 CONTENDERS = (*OURS, *PEERS)
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
 REFINE = 5
 SETTINGS = (
@@ -271,7 +271,7 @@ def halves(value: float, count: int = 3) -> list[float]:
 def main() -> None:
     """Peers on equal terms."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*treespec.*")
+    warnings.filterwarnings("ignore", ".*(treespec|across ranks is zero).*")
 
 
 @main.command("fit")

@@ -1,0 +1,39 @@
+"""The mean of the weights of related models: `python benchmarks/average.py MODELS... --out OUT`.
+
+Of models that were trained one from another, such a mean often does better on new material than each of them
+(Wortsman et al. 2022, "Model soups"). The card of the last model is kept; `training.mean_of` tells what the mean is of.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+
+from sepvae import checkpoint
+from sepvae.pretrained import find
+
+DERIVED = ("weights", "format_version", "model", "sources", "sample_rate", "stft", "scores")
+"""Entries of a card that belong to one set of weights."""
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
+def main(models: tuple[str, ...], out: Path) -> None:
+    """Write the mean of MODELS, names or folders, all of one shape."""
+    loaded = [checkpoint.load(find(name)) for name in models]
+    model, card = loaded[-1]
+    states = [each.state_dict() for each, _ in loaded]
+    if any(each.config != model.config for each, _ in loaded):
+        raise click.ClickException("the models have different shapes")
+    mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[-1]}
+    model.load_state_dict({name: tensor.to(states[-1][name].dtype) for name, tensor in mean.items()})
+    kept = {key: value for key, value in card.items() if key not in DERIVED}
+    kept["training"] = {"mean_of": [each.get("training", {}) for _, each in loaded]}
+    checkpoint.save(out, model, kept)
+
+
+if __name__ == "__main__":
+    main()
