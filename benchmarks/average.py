@@ -32,7 +32,7 @@ def main(models: tuple[str, ...], out: Path) -> None:
     model.load_state_dict({name: tensor.to(states[-1][name].dtype) for name, tensor in mean.items()})
     kept = {key: value for key, value in card.items() if key not in DERIVED}
     kept["training"] = {"mean_of": [each.get("training", {}) for _, each in loaded]}
-    checkpoint.save(out, model, kept)
+    checkpoint.save(out, model, kept, storage_dtype=getattr(torch, card["weights"]["dtype"]))
 
 
 if __name__ == "__main__":

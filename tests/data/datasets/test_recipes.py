@@ -52,6 +52,11 @@ RECIPES = (
 TWINS = {"musdb18", "librimix1", "speech_commands"}
 """Recipes that say the same of another dataset as one of the others; their steps are left to -m slow."""
 LEARN = [pytest.param(r, marks=pytest.mark.slow) if r in TWINS else r for r in RECIPES]
+SEPARATIONS = (*(f"{name}/separation" for name in RECIPES), "fsdd/joint")
+SEPARATE = [
+    pytest.param(path, marks=pytest.mark.slow) if path.split("/")[0] in TWINS else path
+    for path in SEPARATIONS
+]
 STEPS = 12
 
 
@@ -103,13 +108,13 @@ def test_solo_training_learns(recipe: str, prepared: Callable[[str], Path], tiny
     assert after < before - 1.0  # nats: the likelihood of every bin has grown by a factor of e
 
 
-@pytest.mark.parametrize("recipe", LEARN)
+@pytest.mark.parametrize("path", SEPARATE)
 def test_separation_training_learns_and_validates(
-    recipe: str, prepared: Callable[[str], Path], tiny_recipe: list[str]
+    path: str, prepared: Callable[[str], Path], tiny_recipe: list[str]
 ) -> None:
-    data_root = f"data.root={prepared(recipe)}"
+    data_root = f"data.root={prepared(path.split('/')[0])}"
     settings = [*tiny_recipe, *LEARNING, data_root, "init=null", "losses.frozen_steps=0"]
-    config = compose(f"{recipe}/separation", settings)
+    config = compose(path, settings)
     torch.manual_seed(0)
     module = build_module(config)
     assert isinstance(module, SeparationModule)
@@ -122,10 +127,11 @@ def test_separation_training_learns_and_validates(
     assert module.found
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_the_recipe_as_it_is_builds_its_model(recipe: str, prepared: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("path", SEPARATIONS)
+def test_the_recipe_as_it_is_builds_its_model(path: str, prepared: Callable[[str], Path]) -> None:
+    recipe = path.split("/")[0]
     root = prepared(recipe)
-    config = compose(f"{recipe}/separation", [f"data.root={root}", "init=null"])
+    config = compose(path, [f"data.root={root}", "init=null"])
     with torch.device("meta"):
         model = build_module(config).model
     assert isinstance(model, SeparationVAE)
