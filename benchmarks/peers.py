@@ -147,7 +147,7 @@ def fit(
     name: str, data: Path, run: Path, rate: float, seed: int, marks: Mapping[str, Sequence[float]]
 ) -> None:
     """Train a contender until its last marks, or go on with it; nothing happens when they are there."""
-    wanted = [f"{kind}-{mark:g}.pt" for kind, found in marks.items() for mark in found]
+    wanted = [f"{kind}-{max(found):g}.pt" for kind, found in marks.items() if found]
     if all((run / "marks" / file).is_file() for file in wanted):
         return
     config, last = recipe(name, data, run, rate, seed), run / "checkpoints" / "last.ckpt"
@@ -485,7 +485,7 @@ def draw(out: Path, target: Path) -> None:
             )
             if points:
                 axis.plot(*zip(*points, strict=True), marker="o", label=name)
-        axis.set(xlabel=kind, xscale="log")
+        axis.set(xlabel=kind)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("validation, dB of SI-SDR improvement")
     axes[0].legend(fontsize=8)
