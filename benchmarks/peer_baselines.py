@@ -13,7 +13,7 @@ from sklearn.decomposition import NMF, non_negative_factorization
 from sepvae.data import corpora
 from sepvae.data.excerpts import Excerpt
 from sepvae.evaluation.baselines import StaticEQ
-from sepvae.evaluation.gates import reference_methods
+from sepvae.evaluation.gates import Method, reference_methods
 from sepvae.evaluation.oracles import Spectra
 from sepvae.models.separation import SeparationModel
 
@@ -104,25 +104,31 @@ def _solos(model: SeparationModel, manifest: corpora.Manifest, source: str) -> I
         yield model.stft(torch.from_numpy(audio.mean(0))).abs().numpy().T
 
 
-def _reference(name: str) -> Callable[[SeparationModel, Path], Separate]:
-    def make(model: SeparationModel, data: Path) -> Separate:
-        eq = StaticEQ.measure(data / "train", model.config.sources, model.stft, model.config.sample_rate)
-        method = reference_methods(eq)[name]
+def static_eq(model: SeparationModel, data: Path) -> Separate:
+    """One fixed filter for each source, from the mean spectra of the training songs."""
+    config = model.config
+    equaliser = StaticEQ.measure(data / "train", config.sources, model.stft, config.sample_rate)
+    return _by_gate(model, reference_methods(equaliser)["static EQ"])
 
-        def separate(excerpt: Excerpt) -> np.ndarray:
-            with torch.inference_mode():
-                return next(method(model, Spectra.of(excerpt, model)))
 
-        return separate
+def oracle_mask(model: SeparationModel, data: Path) -> Separate:
+    """The Wiener filter of the true variances."""
+    return _by_gate(model, reference_methods(None)["oracle variance mask"])
 
-    return make
+
+def _by_gate(model: SeparationModel, method: Method) -> Separate:
+    def separate(excerpt: Excerpt) -> np.ndarray:
+        with torch.inference_mode():
+            return next(method(model, Spectra.of(excerpt, model)))
+
+    return separate
 
 
 BASELINES: dict[str, Callable[[SeparationModel, Path], Separate]] = {
-    "static EQ": _reference("static EQ"),
+    "static EQ": static_eq,
     "HPSS": hpss,
     "REPET-SIM": repet_sim,
     "NMF": nmf,
-    "oracle mask": _reference("oracle variance mask"),
+    "oracle mask": oracle_mask,
 }
 """Name -> what makes the method from a model, whose STFT it uses, and the data."""
