@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import ConvTasNet, HDemucs
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from sepvae.data.mixing import Mixture
 from sepvae.models.separation import SeparationModel
@@ -131,20 +132,11 @@ class TasNet(Peer):
         guess = self.network(waves.sum(1).flatten(0, 1)[:, None]).float()  # B C, K, L
         truth = waves.transpose(1, 2).flatten(0, 1)
         sounds = truth.square().mean(-1) > 1e-6
-        return -si_sdr_of(guess, truth)[sounds].sum() / sounds.numel()
+        ratios = scale_invariant_signal_distortion_ratio(guess[sounds], truth[sounds], zero_mean=True)
+        return -ratios.sum() / sounds.numel()
 
     def separate(self, mix: Tensor) -> Tensor:
         return self.network(mix[:, None]).transpose(0, 1)
-
-
-def si_sdr_of(guess: Tensor, truth: Tensor) -> Tensor:
-    """SI-SDR in dB that gradients pass, at most 30: `[..., L]` -> `[...]`."""
-    truth = truth - truth.mean(-1, keepdim=True)
-    guess = guess - guess.mean(-1, keepdim=True)
-    energy = truth.square().sum(-1) + 1e-8
-    part = ((guess * truth).sum(-1) / energy)[..., None] * truth
-    wanted, rest = part.square().sum(-1), (guess - part).square().sum(-1)
-    return 10 * torch.log10((wanted + 1e-8) / (rest + 1e-3 * wanted + 1e-8))
 
 
 class HybridDemucs(Peer):

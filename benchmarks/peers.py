@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from peer_baselines import BASELINES
+from peer_baselines import BASELINES, Separate
 from peer_models import HybridDemucs, OpenUnmix, PeerModule, TasNet
 from sepvae.data import corpora
 from sepvae.data.excerpts import Excerpt, excerpts
@@ -176,10 +176,6 @@ def validate(name: str, data: Path, mark: Path) -> dict[str, float]:
         found = trainer.validate(module, datamodule=mixtures, verbose=False)[0]
         write(target, {key: round(float(value), 3) for key, value in found.items()})
     return json.loads(target.read_text())
-
-
-Separate = Callable[[Excerpt], np.ndarray]
-"""Excerpt -> estimates `[K, 2, L]`, of its mixture alone."""
 
 
 def separators(name: str, module: SpectrogramModule) -> dict[str, Separate]:
