@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 CORE_VENV ?= .venv-core
+# Another torch than that of constraints.txt; CORE_TORCH=torch takes the newest there is.
+CORE_TORCH ?= torch==2.13.0
 CORE_TESTS := tests/audio tests/test_checkpoint.py tests/test_separator.py tests/test_library.py tests/test_fuzz.py \
 	tests/test_music.py tests/signal/test_bands.py tests/signal/test_chunking.py tests/signal/test_stft.py \
 	tests/signal/test_wiener.py
@@ -13,7 +15,7 @@ EXAMPLES := examples/instrumental.ogg examples/singing.opus
 help:
 	@echo "make demo    separate the examples, two songs and a noisy recording, into demo-output/"
 	@echo "make test    lint, type-check and run the tests"
-	@echo "make test-core  the tests of separation, with the newest torch and nothing of the train extra"
+	@echo "make test-core  the tests of separation, with another torch and nothing of the train extra"
 	@echo "make lint    ruff and mypy only"
 	@echo "make bench   speed and memory of separation, beside open-unmix, HDemucs and demucs"
 	@echo "make clean   remove caches and demo-output/ (the environment $(VENV) stays)"
@@ -54,7 +56,7 @@ test: lint
 # Its environment ignores constraints.txt on purpose: the core promises to work with any torch from 2.4 on.
 $(CORE_VENV)/.ready: pyproject.toml
 	@$(PYTHON) -m venv $(CORE_VENV)
-	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e . \
+	@$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade '$(CORE_TORCH)' -e . \
 		'pytest>=8.2' 'pytest-timeout>=2.3' 'hypothesis>=6.100'
 	@touch $@
 
