@@ -22,16 +22,6 @@ import numpy as np
 from digits import SCORES
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
-SHARED = ["optim.lr=2e-3", "optim.warmup_steps=30", "trainer.ema_decay=0.98", "trainer.ema_start=100"]
-VAE = ["data.mixing.sounding=10", "data.mixing.batch_size=8"]
-SEPARATION = [
-    "losses.given=true",
-    "losses.output_db=2",
-    "losses.source_nll=1",
-    "losses.match=0.01",
-    "losses.solo=0.5",
-    "losses.frozen_steps=0",
-]
 QUIET = [
     "trainer.progress=false",
     "trainer.examples=false",
@@ -62,28 +52,20 @@ class Costs:
             self.path.write_text(json.dumps(self.seconds, indent=1) + "\n")
 
 
-def fold(root: Path, out: Path, speaker: str, vae_steps: int, steps: int, batch: int) -> dict[str, float]:
+def fold(root: Path, out: Path, speaker: str, steps: int) -> dict[str, float]:
     """Train both models without a speaker and score them on that speaker: CPU seconds by what was done."""
     out.mkdir(parents=True, exist_ok=True)
     data, costs = out / "data", Costs(out / "cost.json")
     sepvae, digits = ("-m", "sepvae"), Path(__file__).with_name("digits.py")
     prepare = ("data", "prepare", "fsdd", "--root", root, "--out", data)
     costs.once("data", *sepvae, *prepare, "--set", f"hold_out={speaker}", "--set", "mixtures=225")
-    given = [f"data.root={data}", *SHARED, *QUIET]
-    vae = [f"optim.max_steps={vae_steps}", f"optim.decay_steps={vae_steps // 2}", f"run_dir={out / 'vae'}"]
-    costs.once("our VAEs", *sepvae, "train", "fsdd/vae", *given, *VAE, *vae)
-    separation = [
-        f"init={out / 'vae' / 'model'}",
-        f"run_dir={out / 'separation'}",
-        f"data.mixing.batch_size={batch}",
-        f"optim.max_steps={steps}",
-        f"optim.decay_steps={steps // 2}",
-    ]
-    costs.once("our separation", *sepvae, "train", "fsdd/separation", *given, *SEPARATION, *separation)
-    budget = costs.seconds["our VAEs"] + costs.seconds["our separation"]
-    limit = ("--steps", 100_000, "--check-every", 50, "--cpu-seconds", budget)
+    ours = out / "joint"
+    optim = [f"optim.max_steps={steps}", f"optim.decay_steps={steps // 2}"]
+    given = [f"data.root={data}", "data.workers=0", f"run_dir={ours}", *optim, *QUIET]
+    costs.once("ours", *sepvae, "train", "fsdd/joint", *given)
+    limit = ("--steps", 100_000, "--check-every", 50, "--cpu-seconds", costs.seconds["ours"])
     costs.once("theirs", digits, "train", data, out / "karamatli", *limit)
-    models = ("--theirs", out / "karamatli", "--ours", out / "separation" / "model")
+    models = ("--theirs", out / "karamatli", "--ours", ours / "model")
     costs.once("scoring", digits, "score", data, *models, "--out", out / "scores.json")
     return costs.seconds
 
@@ -92,14 +74,12 @@ def fold(root: Path, out: Path, speaker: str, vae_steps: int, steps: int, batch:
 @click.argument("root", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--speaker", "speakers", multiple=True, default=SPEAKERS, help="Only these.")
-@click.option("--vae-steps", default=60, show_default=True)
-@click.option("--steps", default=800, show_default=True, help="Steps of our separation.")
-@click.option("--batch", default=16, show_default=True, help="Mixtures per step of our separation.")
-def main(root: Path, out: Path, speakers: tuple[str, ...], vae_steps: int, steps: int, batch: int) -> None:
+@click.option("--steps", default=1000, show_default=True, help="Steps of ours.")
+def main(root: Path, out: Path, speakers: tuple[str, ...], steps: int) -> None:
     """Leave every speaker of FSDD out in turn: train, score, print the tables. ROOT holds `recordings/`."""
     found, costs = {}, {}
     for speaker in speakers:
-        costs[speaker] = fold(root, out / speaker, speaker, vae_steps, steps, batch)
+        costs[speaker] = fold(root, out / speaker, speaker, steps)
         found[speaker] = json.loads((out / speaker / "scores.json").read_text())
     print("\nMedians over the sources of a speaker, dB; CPU seconds of training\n")
     print(
@@ -110,8 +90,8 @@ def main(root: Path, out: Path, speakers: tuple[str, ...], vae_steps: int, steps
     print("|" + "---|" * (len(METHODS) + 2))
     for speaker, scores in found.items():
         cells = [", ".join(f"{scores[name][key]:.2f}" for key in SCORES) for name in METHODS]
-        ours = costs[speaker]["our VAEs"] + costs[speaker]["our separation"]
-        print(f"| {speaker} | {' | '.join(cells)} | {ours:.0f}, {costs[speaker]['theirs']:.0f} |")
+        ours, theirs = costs[speaker]["ours"], costs[speaker]["theirs"]
+        print(f"| {speaker} | {' | '.join(cells)} | {ours:.0f}, {theirs:.0f} |")
     print("\nMeans over the speakers, dB, and shares of the oracle mask\n")
     print(f"| | {' | '.join(SCORES)} | SDR share | SI-SDRi share |\n|" + "---|" * (len(SCORES) + 3))
     oracle = [np.mean([s["oracle mask"][key] for s in found.values()]) for key in SCORES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from sepvae import Separator, checkpoint
 from sepvae.cli import cli
 from sepvae.errors import ShapeError
-from sepvae.models.separation import SeparationVAE
+from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.separation.quality import Quality
 from sepvae.separation.selection import Presence, Selection
 from sepvae.signal import wiener
@@ -54,6 +55,18 @@ def test_the_variances_of_absent_sources_leave_the_wiener_filter(
     S = wiener.apply(X, model.bands.expand(wiener.masks(model.log_variances(X)[:, kept])))
     expected = model.stft.inverse(S, noise.shape[1])[0]
     stems = separator.separate(noise, RATE, present=["vocals", "other"])
+    for k, source in enumerate(("vocals", "other")):
+        np.testing.assert_allclose(stems[source], expected[k], atol=ROUNDING)
+
+
+def test_a_model_that_is_told_hears_who_is_there(tiny_config: SeparationConfig, noise: np.ndarray) -> None:
+    torch.manual_seed(0)
+    model = SeparationVAE(replace(tiny_config, told=True)).eval()
+    X, kept = model.stft(torch.tensor(noise)[None]), [0, 3]
+    V = model.log_variances(X, torch.tensor([[1.0, 0, 0, 1]]))[:, kept]
+    S = wiener.apply(X, model.bands.expand(wiener.masks(V)))
+    expected = model.stft.inverse(S, noise.shape[1])[0].detach()
+    stems = Separator(model, "cpu", precision="float32").separate(noise, RATE, present=["vocals", "other"])
     for k, source in enumerate(("vocals", "other")):
         np.testing.assert_allclose(stems[source], expected[k], atol=ROUNDING)
 

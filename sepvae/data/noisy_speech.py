@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import oaconvolve
 
-from sepvae.data.corpora import read_audio, resample, write_track
+from sepvae.data.corpora import EXTENSIONS, read_audio, resample, write_track
 from sepvae.data.items import Item, raw_files, seed_of
-from sepvae.data.music import SPEAKERS, active_rms_db
+from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db
 
 SAMPLE_RATE = 16000
 SNRS_DB = (-5, 0, 5, 10, 15)
@@ -44,14 +44,17 @@ def speech_items(root: Path, seed: int) -> list[Item]:
 
 
 def noise_items(root: Path, seed: int) -> list[Item]:
-    """Noise for training in long solo tracks: recorded, less the sound groups of the validation set, and generated."""
+    """Noise for training in long solo tracks: recorded, less the sound groups of the validation set, and generated.
+
+    Music behind a voice is noise too: the training songs of the album without their singing.
+    """
     files = training_noise(root, seed)
     items = [
         Item(
             "train",
             f"noise-recorded-{index:02d}",
             ("noise",),
-            partial(make_noise, part, partial(seed_of, seed, "noise", str(index))),
+            partial(make_noise, part, partial(seed_of, seed, "noise", str(index)), "noise"),
         )
         for index, part in enumerate(_parts(files, max(1, round(len(files) / 60))))
     ]
@@ -59,28 +62,41 @@ def noise_items(root: Path, seed: int) -> list[Item]:
         name = f"noise-generated-{index:02d}"
         make = partial(make_generated_noise, partial(seed_of, seed, name))
         items.append(Item("train", name, ("generated-noise",), make))
+    for song in ALBUM_SPLITS["train"]:
+        name = f"noise-music-{song}"
+        make = partial(make_noise, [_song(root, song)], partial(seed_of, seed, name), "album")
+        items.append(Item("train", name, ("album",), make))
     return items
 
 
 def mixture_items(root: Path, seed: int) -> list[Item]:
-    """Mixtures at fixed SNRs: a speaker and sounds that training never hears, and spoken digits likewise."""
+    """Mixtures at fixed SNRs: a speaker, sounds and songs that training never hears, and spoken digits likewise."""
     noises = raw_files(root, "noise", "test/*.opus")
+    voices = raw_files(root, "speech", f"{TEST_SPEAKER}/*.opus")
+    held_out_songs = [_song(root, song) for song in ALBUM_SPLITS["valid"]]
+    foreign = raw_files(root, "demo", "*.mp3")[0].parent
+    songs = [*(_song(root, song) for song in ALBUM_SPLITS["test-album"]), foreign]
     plans = [
-        ("valid", digits(root, True), validation_noise(root, seed), "digits", 2),
-        ("test", raw_files(root, "speech", f"{TEST_SPEAKER}/*.opus"), noises, "speech", 6),
-        ("test-digits", digits(root, False), noises, "digits", 6),
+        ("valid", digits(root, True), validation_noise(root, seed), ("digits", "noise"), 2),
+        ("valid-music", digits(root, True), held_out_songs, ("digits", "album"), 2),
+        ("test", voices, noises, ("speech", "noise"), 6),
+        ("test-digits", digits(root, False), noises, ("digits", "noise"), 6),
+        ("test-music", voices, songs, ("speech", "album", "demo"), 6),
     ]
     items = []
-    for split, voices, sounds, corpus, count in plans:
+    for split, speech, sounds, corpora, count in plans:
         for snr_db in SNRS_DB:
             for index in range(count):
                 name = f"snr{snr_db:+03d}-{index}"
                 rng_of = partial(seed_of, seed, split, name)
-                make = partial(
-                    make_mixture, voices, sounds, snr_db, index % 2 == 1, (corpus, "noise"), rng_of
-                )
-                items.append(Item(split, name, (corpus, "noise"), make))
+                make = partial(make_mixture, speech, sounds, snr_db, index % 2 == 1, corpora, rng_of)
+                items.append(Item(split, name, corpora, make))
     return items
+
+
+def _song(root: Path, song: str) -> Path:
+    """Folder of one of the album's songs."""
+    return raw_files(root, "album", f"{song}/*.opus")[0].parent
 
 
 def _parts(files: Sequence[Path], count: int) -> list[list[Path]]:
@@ -120,12 +136,20 @@ def training_noise(root: Path, seed: int) -> list[Path]:
 
 
 def mono(path: Path) -> np.ndarray:
-    """A file as mono at the set's rate.
+    """A file, or the accompaniment in a song's folder of stems, as mono at the set's rate.
 
     Shape: `[L]`.
     """
+    if path.is_dir():
+        stems = [mono(file) for file in sorted(path.iterdir()) if _is_instrument(file)]
+        length = max(audio.size for audio in stems)
+        return np.sum([np.pad(audio, (0, length - audio.size)) for audio in stems], axis=0)
     audio, rate = read_audio(path)
     return resample(audio.mean(axis=0, keepdims=True), rate, SAMPLE_RATE)[0]
+
+
+def _is_instrument(file: Path) -> bool:
+    return file.suffix in EXTENSIONS and file.stem != "vocals"
 
 
 def room(rng: np.random.Generator) -> np.ndarray:
@@ -198,7 +222,9 @@ def make_speech(
     _write(folder, {"speech": np.concatenate(pieces)}, ("speech",), solo=True)
 
 
-def make_noise(files: Sequence[Path], rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
+def make_noise(
+    files: Sequence[Path], rng_of: Callable[[], np.random.Generator], corpus: str, folder: Path
+) -> None:
     """Join recordings, each at nearly the same level; short ones are repeated."""
     rng = rng_of()
     pieces = []
@@ -206,7 +232,7 @@ def make_noise(files: Sequence[Path], rng_of: Callable[[], np.random.Generator],
         audio = at_level(mono(path), NOISE_DB + rng.normal(0, 3))
         repeats = int(np.clip(6 * SAMPLE_RATE / max(audio.size, 1), 1, 4))
         pieces += [fade(audio)] * repeats
-    _write(folder, {"noise": np.concatenate(pieces)}, ("noise",), solo=True)
+    _write(folder, {"noise": np.concatenate(pieces)}, (corpus,), solo=True)
 
 
 def make_generated_noise(rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
@@ -273,11 +299,15 @@ def make_mixture(
 
 
 def _filled(files: Sequence[Path], count: int, rng: np.random.Generator, pause_s: float) -> np.ndarray:
-    """Random files, each at the same level, joined until there are `count` samples."""
+    """Random files, each at the same level, joined until there are `count` samples; of songs, any part."""
     pieces: list[np.ndarray] = []
     while sum(piece.size for piece in pieces) < count:
         path = files[int(rng.integers(len(files)))]
-        pieces.append(fade(at_level(mono(path), SPEECH_DB)))
+        audio = mono(path)
+        if path.is_dir():
+            first = int(rng.integers(max(1, audio.size - count)))
+            audio = audio[first : first + count]
+        pieces.append(fade(at_level(audio, SPEECH_DB)))
         pieces.append(np.zeros(int(rng.uniform(0, 2) * pause_s * SAMPLE_RATE), np.float32))
     return np.concatenate(pieces)[:count]
 

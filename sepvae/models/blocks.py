@@ -99,7 +99,8 @@ class BottomUp(nn.Module):
         channels: channels of each level, finest first.
         blocks: blocks of each level, finest first.
 
-    Shape: `[B, planes, N, T]` -> one `[B, D_l, N / patch / 2^l, T / 2^l]` per level l, finest first.
+    Shape: `[B, planes, N, T]` -> one `[B, D_l, N / patch / 2^l, T / 2^l]` per level l, finest first. `condition`
+    `[B, D_0]` is added to all cells of the finest level before its blocks.
     """
 
     def __init__(
@@ -113,8 +114,11 @@ class BottomUp(nn.Module):
             for level, (c, n) in enumerate(zip(channels, blocks, strict=True))
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.levels[0](self.stem(x))
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        x = self.stem(x)
+        if condition is not None:
+            x = x + condition[..., None, None]
+        x = self.levels[0](x)
         features = [x]
         for down, level in zip(self.down, self.levels[1:], strict=True):
             x = level(down(x))
@@ -139,8 +143,8 @@ class UNet(nn.Module):
             for level, (c, n) in enumerate(zip(channels[:-1], blocks[:-1], strict=True))
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        features = self.bottom_up(x)
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        features = self.bottom_up(x, condition)
         for level in reversed(range(len(self.levels))):
             wide = upsample(self.lateral[level](features[level + 1]), 2)
             features[level] = self.levels[level](features[level] + wide)

@@ -106,14 +106,25 @@ def bounded_log_sd(x: Tensor) -> Tensor:
 class GaussianHeads(nn.Module):
     """Mean and spread of `sources` latents from a map of features.
 
+    Args:
+        channels: channels D of the features.
+        latent_channels: latents per cell.
+        sources: number of sources.
+        initial_log_sd: about where the spreads start, before `bounded_log_sd`.
+
     Shape: `[B, D, F, T]` -> one Gaussian `[B, latent_channels, F, T]` per source, in float32.
     """
 
-    def __init__(self, channels: int, latent_channels: int, sources: int) -> None:
+    def __init__(
+        self, channels: int, latent_channels: int, sources: int, initial_log_sd: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
         self.project = nn.Conv2d(channels, sources * 2 * latent_channels, 1)
         self.latent_channels = latent_channels
+        with torch.no_grad():
+            spreads = self.project.bias.unflatten(0, (sources, 2, latent_channels))[:, 1]  # type: ignore[union-attr]
+            spreads += initial_log_sd
 
     def forward(self, x: Tensor) -> list[Gaussian]:
         out = self.project(functional.relu(self.norm(x))).float()  # [B, K * 2 * D, F, T]
@@ -153,6 +164,10 @@ class PanHeads(nn.Module):
         return [Gaussian(means[:, k], log_sds[:, k : k + 1]) for k in range(self.sources)]
 
 
+INITIAL_LOG_SD = -2.0
+"""Where posteriors start: draws that hide their mean keep a decoder from learning what the latents say."""
+
+
 class PosteriorHeads(nn.Module):
     """Posteriors of all sources from a pyramid of features.
 
@@ -179,7 +194,7 @@ class PosteriorHeads(nn.Module):
         super().__init__()
         self.latent_levels, self.pan_level = tuple(latent_levels), pan_level
         self.heads = nn.ModuleList(
-            GaussianHeads(channels[level], d, sources)
+            GaussianHeads(channels[level], d, sources, INITIAL_LOG_SD)
             for level, d in zip(latent_levels, latent_channels, strict=True)
         )
         self.pan_heads = PanHeads(channels[pan_level], (patch << pan_level, 1 << pan_level), sources)

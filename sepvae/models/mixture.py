@@ -24,20 +24,43 @@ class MixtureTrunk(nn.Module):
         patch: bands per cell of the finest level.
         channels: channels of the levels, finest first.
         blocks: blocks of the levels, finest first, in each of the two directions.
+        told_sources: the number of sources whose presence it is told; 0 if it is told nothing.
 
-    Shape: banded power P `[B, 2, N, T]` and P_side `[B, N, T]` -> pyramid (finest first) and pan `[B, 1, N, T]`.
+    Shape: banded power P `[B, 2, N, T]`, P_side `[B, N, T]` and present `[B, K]` of 0 and 1 (None: all are there) ->
+    pyramid (finest first) and pan `[B, 1, N, T]`.
     """
 
-    def __init__(self, bands: int, patch: int, channels: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(
+        self,
+        bands: int,
+        patch: int,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        told_sources: int = 0,
+    ) -> None:
         super().__init__()
         self.scale = LevelScale(bands)
         self.unet = UNet(PLANES, bands, patch, channels, blocks)
+        self.presence = nn.Linear(told_sources, channels[0], bias=False) if told_sources else None
 
-    def forward(self, P: Tensor, P_side: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         balance = pan(P)
         level = self.scale.normalise(log_power(P.mean(1, keepdim=True)))
         planes = torch.cat([level, width(P, P_side), balance.abs()], 1)  # [B, 3, N, T]
-        return self.unet(planes.contiguous(memory_format=torch.channels_last)), balance
+        return self.unet(
+            planes.contiguous(memory_format=torch.channels_last), self._told(present, P)
+        ), balance
+
+    def _told(self, present: Tensor | None, P: Tensor) -> Tensor | None:
+        """What the finest level gets to know of the sources' presence, `[B, D_0]`."""
+        if self.presence is None:
+            return None
+        sources = self.presence.in_features
+        if present is None:
+            present = P.new_ones(len(P), sources)
+        return self.presence(present[:, :sources].to(P.dtype))
 
 
 class AddedHeads(nn.Module):
@@ -82,7 +105,7 @@ class MixtureEncoder(nn.Module):
         sources: number of sources, less those that were added later.
         added: heads of those, in the order of the sources; none of them shares a weight with another source.
 
-    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]` -> one `Posterior` per source.
+    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, present as in `MixtureTrunk` -> one `Posterior` per source.
     """
 
     def __init__(
@@ -99,8 +122,8 @@ class MixtureEncoder(nn.Module):
         self.heads = PosteriorHeads(channels, patch, latent_channels, LATENT_LEVELS, PAN_LEVEL, sources)
         self.added = nn.ModuleList(added)
 
-    def forward(self, P: Tensor, P_side: Tensor) -> list[Posterior]:
-        pyramid, balance = self.trunk(P, P_side)
+    def forward(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> list[Posterior]:
+        pyramid, balance = self.trunk(P, P_side, present)
         return [*self.heads(pyramid, balance), *(heads(pyramid, balance) for heads in self.added)]
 
 

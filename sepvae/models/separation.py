@@ -37,6 +37,7 @@ class SeparationConfig:
         vae_names: name of each source's VAE; sources that name the same one share it, and no order among them is
             right, so training takes the best. () gives every source its own.
         added: how many of the sources, the last ones, were added to a trained model; each has a head of its own.
+        told: whether the mixture's network is told which sources are present, all of them unless somebody knows.
     """
 
     sources: tuple[str, ...] = ("vocals", "drums", "bass", "other")
@@ -51,6 +52,7 @@ class SeparationConfig:
     vae: VAEConfig = field(default_factory=VAEConfig)
     vae_names: tuple[str, ...] = ()
     added: int = 0
+    told: bool = False
 
     def __post_init__(self) -> None:
         if not self.sources or len(set(self.sources)) != len(self.sources):
@@ -65,6 +67,11 @@ class SeparationConfig:
     def vae_name(self, source: str) -> str:
         """Name of a source's VAE."""
         return self.vae_names[self.sources.index(source)] if self.vae_names else source
+
+    @property
+    def told_sources(self) -> int:
+        """Number of sources whose presence the mixture's network is told; nothing of those added later."""
+        return len(self.sources) - self.added if self.told else 0
 
     @property
     def alike(self) -> tuple[tuple[int, ...], ...]:
@@ -108,17 +115,21 @@ class SeparationModel(nn.Module):
         side = (X[:, 0] - X[:, 1]) / 2
         return self.bands.merge(power(X)), self.bands.merge(power(side))
 
-    def band_log_variances(self, P: Tensor, P_side: Tensor) -> Tensor:
+    def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
         """Log-variances of all sources from the mixture's banded powers, z at its mean.
 
-        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8 -> `[B, K, 2, N, T]`.
+        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8, present as in `log_variances` ->
+        `[B, K, 2, N, T]`.
         """
         raise NotImplementedError
 
-    def log_variances(self, X: Tensor) -> Tensor:
+    def log_variances(self, X: Tensor, present: Tensor | None = None) -> Tensor:
         """Log-variances of all sources from a mixture's STFT of any number of frames.
 
-        Shape: X complex `[B, 2, F, T]` -> `[B, K, 2, N, T]`, float32.
+        Absent sources get some too. Only a model that is told (`SeparationConfig.told`) looks at `present`.
+
+        Shape: X complex `[B, 2, F, T]`, present `[B, K]` of 0 and 1 (None: all are there) -> `[B, K, 2, N, T]`,
+        float32.
         """
         if X.ndim != 4 or X.shape[1] != 2 or X.shape[2] != self.bands.n_bins or not X.is_complex():
             raise ShapeError(
@@ -128,7 +139,7 @@ class SeparationModel(nn.Module):
         P, P_side = self.band_powers(X)
         missing = -frames % self.frame_multiple
         padded = functional.pad(P, (0, missing)), functional.pad(P_side, (0, missing))
-        return self.band_log_variances(*padded)[..., :frames].float()
+        return self.band_log_variances(*padded, present)[..., :frames].float()
 
     def separate_frames(self, X: Tensor) -> Tensor:
         """Wiener-filtered estimates of all sources; they add up to the mixture.
@@ -172,7 +183,7 @@ class SeparationVAE(SeparationModel):
         self.vaes = nn.ModuleDict({_key(name): SourceVAE(config.vae) for name in names})
         bands, patch, latent_channels = config.vae.bands, config.vae.patch, config.vae.latent_channels
         self.mixture = MixtureEncoder(
-            MixtureTrunk(bands, patch, config.trunk_channels, config.trunk_blocks),
+            MixtureTrunk(bands, patch, config.trunk_channels, config.trunk_blocks, config.told_sources),
             config.trunk_channels,
             patch,
             latent_channels,
@@ -192,12 +203,12 @@ class SeparationVAE(SeparationModel):
         assert isinstance(vae, SourceVAE)
         return vae
 
-    def posteriors(self, P: Tensor, P_side: Tensor) -> list[Posterior]:
+    def posteriors(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> list[Posterior]:
         """q(z_k | x) of every source, in the order of `config.sources`.
 
-        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8.
+        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8, present as in `log_variances`.
         """
-        return self.mixture(P, P_side)
+        return self.mixture(P, P_side, present)
 
     def decode(self, latents: Sequence[Latents]) -> Tensor:
         """Log-variances of the latents of every source.
@@ -208,8 +219,8 @@ class SeparationVAE(SeparationModel):
             [self.source_vae(s).decode(z) for s, z in zip(self.config.sources, latents, strict=True)], 1
         )
 
-    def band_log_variances(self, P: Tensor, P_side: Tensor) -> Tensor:
-        return self.decode([posterior.mean for posterior in self.posteriors(P, P_side)])
+    def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
+        return self.decode([posterior.mean for posterior in self.posteriors(P, P_side, present)])
 
 
 class MaskNet(SeparationModel):
@@ -218,10 +229,14 @@ class MaskNet(SeparationModel):
     def __init__(self, config: SeparationConfig) -> None:
         super().__init__(config)
         self.trunk = MixtureTrunk(
-            config.vae.bands, config.vae.patch, config.trunk_channels, config.trunk_blocks
+            config.vae.bands,
+            config.vae.patch,
+            config.trunk_channels,
+            config.trunk_blocks,
+            config.told_sources,
         )
         self.head = MaskHead(config.trunk_channels[0], config.vae.patch, len(config.sources))
 
-    def band_log_variances(self, P: Tensor, P_side: Tensor) -> Tensor:
-        pyramid, balance = self.trunk(P, P_side)
+    def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
+        pyramid, balance = self.trunk(P, P_side, present)
         return self.head(pyramid[0], balance)

@@ -39,6 +39,8 @@ class MaskStream:
     ) -> None:
         self._model, self._quality, self._autocast = model, quality, autocast
         self._present = slice(None) if present is None else list(present)
+        self._told = torch.zeros(1, len(model.config.sources))
+        self._told[:, self._present] = 1
         self._refines = refines(model, quality)
         self._basis = gains.equaliser(model.bands, model.config.sample_rate) if self._refines else None
         self._frame = self._before = 0  # first frame of the next core, and of the last
@@ -123,9 +125,8 @@ class MaskStream:
         for level_db in self._quality.levels_db:
             gain = 10 ** (level_db / 20)
             with _autocast(X.device, self._autocast):
-                found = self._model.log_variances((X if gain == 1 else gain * X)[None])[
-                    0, self._present
-                ].float()
+                heard = (X if gain == 1 else gain * X)[None]
+                found = self._model.log_variances(heard, self._told.to(X.device))[0, self._present].float()
             found = found - 2 * math.log(gain)
             total = found if total is None else total + found
         assert total is not None

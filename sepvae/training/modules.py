@@ -134,7 +134,8 @@ class SeparationModule(SpectrogramModule):
         targets, noise, sizes = self.targets(batch), self.noise(batch), self.model.bands.sizes
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         share = targets.P.shape[1] / len(self.model.config.sources)  # sources left out count as without error
-        posteriors = self.model.posteriors(targets.P_mix, targets.P_side)
+        present = targets.present(len(self.model.config.sources)) if self.losses.given else None
+        posteriors = self.model.posteriors(targets.P_mix, targets.P_side, present)
         log_variance = self.decode(targets, posteriors, noise)
         targets = self.in_best_order(targets, log_variance)
         of_sources = complex_gaussian_nll(targets.P, log_variance[:, :, :channels], sizes, linearise=True)
@@ -230,8 +231,8 @@ class SeparationModule(SpectrogramModule):
             return super().estimates(sources)
         model, mix = self.model, sources.sum(0)
         X = model.stft(mix[None])
-        V = model.log_variances(X)  # 1, K, 2, N, T
         present = sources.square().mean((1, 2)) > 0  # K
+        V = model.log_variances(X, present[None])  # 1, K, 2, N, T
         M = torch.zeros_like(V)
         M[:, present] = wiener.masks(V[:, present])
         return model.stft.inverse(wiener.apply(X, model.bands.expand(M))[0], mix.shape[-1])

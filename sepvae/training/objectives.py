@@ -156,9 +156,20 @@ class Targets:
         """Power of source k, `[B, 2, N, T]`, where all sources are in the model's order."""
         return self.P[:, k].expand(-1, 2, -1, -1)
 
+    @property
+    def sounds(self) -> Tensor:
+        """Which of the sources here are not silent, `[B, K]`."""
+        return self.P.mean((2, 3, 4)) > SILENT_POWER
+
+    def present(self, count: int) -> Tensor:
+        """Which of the model's `count` sources sound, in its own order: `[B, count]` of 0 and 1."""
+        if self.order is None:
+            return self.sounds.float()
+        return self.P.new_zeros(len(self.P), count).scatter_(1, self.order, self.sounds.to(self.P.dtype))
+
     def sounding(self, k: int) -> tuple[Tensor, Tensor]:
         """Excerpts in which source k is not silent, and its place among the sources there: `[M]`, `[M]`."""
-        sounds = self.P.mean((2, 3, 4)) > SILENT_POWER  # B, K
+        sounds = self.sounds
         order = torch.arange(sounds.shape[1], device=sounds.device) if self.order is None else self.order
         rows, places = torch.nonzero(sounds & (order == k), as_tuple=True)
         return rows, places

@@ -14,6 +14,7 @@ from sepvae.data.prepare import prepare
 from sepvae.errors import DataError
 
 pytest.importorskip("pyroomacoustics")
+VOCALS_HZ, BASS_HZ = 1000, 200
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,16 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(root / name, 0.1 * rng.standard_normal(SAMPLE_RATE), SAMPLE_RATE, **opus)
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    for song in ("hydrogen", "lithium", "potassium", "caesium", "francium", "sodium", "rubidium"):
+        (root / "everything-is-free" / song).mkdir(parents=True)
+        for stem, hertz in (("vocals", VOCALS_HZ), ("drums", 3000), ("bass", BASS_HZ)):
+            tone = 0.1 * np.sin(2 * np.pi * hertz * time)
+            soundfile.write(root / "everything-is-free" / song / f"{stem}.opus", tone, SAMPLE_RATE, **opus)
+    (root / "demo").mkdir()
+    for instrument, hertz in (("drums", 5000), ("clav", 2000)):
+        tone = 0.1 * np.sin(2 * np.pi * hertz * time)
+        soundfile.write(root / "demo" / f"{instrument}.mp3", tone, SAMPLE_RATE, format="MP3")
     (root / "fsdd").mkdir()
     for speaker in ("george", "nicolas", "theo"):
         soundfile.write(root / "fsdd" / f"3_{speaker}_0.flac", 0.1 * rng.standard_normal(4000), 8000)
@@ -78,8 +89,36 @@ def test_the_manifest_credits_what_was_used(built: Path) -> None:
     manifest = json.loads((built / "manifest.json").read_text())
     assert manifest["dataset"] == "speech"
     assert manifest["sample_rate"] == SAMPLE_RATE
-    assert set(manifest["corpora"]) == {"speech", "noise", "digits"}
-    assert set(manifest["splits"]) == {"train", "valid", "test", "test-digits"}
+    assert set(manifest["corpora"]) == {"speech", "noise", "digits", "album", "demo"}
+    assert set(manifest["splits"]) == {"train", "valid", "valid-music", "test", "test-digits", "test-music"}
+
+
+def test_music_behind_a_voice_is_not_sung(raw: Path) -> None:
+    audio = noisy_speech.mono(raw / "everything-is-free" / "sodium")
+    spectrum = np.abs(np.fft.rfft(audio)) / audio.size * 2  # amplitude in bins of one hertz
+    assert spectrum[BASS_HZ] == pytest.approx(0.1, rel=0.1)
+    assert spectrum[VOCALS_HZ] < 0.01
+
+
+def test_songs_of_validation_and_test_are_no_training_noise(raw: Path) -> None:
+    names = {item.name for item in noisy_speech.noise_items(raw, 0)}
+    songs = {name.removeprefix("noise-music-") for name in names if name.startswith("noise-music-")}
+    assert songs == {"hydrogen", "lithium", "potassium", "caesium", "francium"}
+
+
+def test_mixtures_with_music_begin_anywhere_in_the_song(raw: Path, tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    song.mkdir()
+    ramp = np.linspace(0.1, 0.9, 60 * SAMPLE_RATE)
+    soundfile.write(song / "other.flac", ramp, SAMPLE_RATE)
+    rng = np.random.default_rng(0)
+    starts = []
+    for _ in range(3):
+        audio = noisy_speech._filled([song], 20 * SAMPLE_RATE, rng, pause_s=0.0)
+        assert audio.size == 20 * SAMPLE_RATE
+        middle, late = audio[10 * SAMPLE_RATE], audio[15 * SAMPLE_RATE]
+        starts.append(middle / late)  # nearer to one, the later it begins
+    assert np.ptp(starts) > 0.05
 
 
 def test_a_folder_of_another_set_is_refused(raw: Path, built: Path) -> None:

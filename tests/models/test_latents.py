@@ -13,6 +13,7 @@ from sepvae.models.latents import (
     kl_divergence,
     standard_normal,
 )
+from sepvae.models.separation import SeparationConfig, SeparationVAE
 
 
 def gaussian(seed: int) -> Gaussian:
@@ -56,3 +57,15 @@ def test_spreads_are_bounded_smoothly() -> None:
     assert y[0] == -6
     assert y[1] == -2
     assert y[3] == 2
+
+
+def test_a_fresh_posterior_does_not_drown_its_means(tiny_config: SeparationConfig) -> None:
+    torch.manual_seed(0)
+    model = SeparationVAE(tiny_config)
+    P = torch.rand(2, 2, tiny_config.vae.bands, 16) + 0.01
+    of_mixture, of_solo = model.posteriors(P, P[:, 0])[0], model.source_vae("vocals").encode(P)
+    _, priors = model.source_vae("vocals").decode_with_priors(of_solo.mean)
+    for posterior in (of_mixture, of_solo):
+        for level in posterior.levels[:-1]:
+            assert level.log_sd.mean() < -1
+    assert all(prior.log_sd.mean() > -0.7 for prior in priors)

@@ -85,6 +85,23 @@ def test_the_solos_are_those_of_the_source(tiny_config: SeparationConfig, batch:
         assert rows.tolist() == [row for row in range(3) if (row, k) not in SILENT]
 
 
+def test_training_tells_the_model_which_sources_sound(
+    tiny_config: SeparationConfig, batch: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds = torch.ones(3, 4)
+    for row, source in SILENT:
+        sounds[row, source] = 0
+    told = []
+    made = module(replace(tiny_config, told=True), given=True)
+    posteriors = made.model.posteriors
+    monkeypatch.setattr(made.model, "posteriors", lambda P, side, p: told.append(p) or posteriors(P, side, p))
+    batch.sources[2, 3] = 0  # so that leaving silence out leaves three, in another order
+    sounds[2, 3] = 0
+    made.training_step(batch, 0).backward()
+    torch.testing.assert_close(told[0], sounds)
+    assert made.model.mixture.trunk.presence.weight.grad.any()
+
+
 @pytest.mark.parametrize("frozen_steps", [0, 9])
 def test_gradients_reach_what_trains(
     tiny_config: SeparationConfig, batch: Mixture, frozen_steps: int
