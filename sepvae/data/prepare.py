@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.data import compositions, music, noisy_speech
+from sepvae.data import basslines, compositions, music, noisy_speech
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.render import find_fluidsynth, find_soundfont
 from sepvae.errors import DataError, OutputError
@@ -43,8 +43,8 @@ def prepare(
         out: folder of the sets, one sub-folder per split.
         seed: decides every random choice.
         jobs: processes, > 0.
-        only: parts to make; of music album, demo, speech, midi and composed, of speech speech, noise and mixtures;
-            None makes all.
+        only: parts to make; of music album, demo, speech, midi, composed and basses, of speech speech, noise and
+            mixtures; None makes all.
         soundfonts: folders to look for SoundFonts in, before the usual places.
         variations: versions of each training MIDI file, > 0, rendered in turn as `music.VARIATIONS` says.
         songs: how many songs to compose, >= 0.
@@ -95,6 +95,7 @@ def makers_of(
         "speech": lambda: music.speech_items(root, seed),
         "midi": lambda: music.midi_items(root, seed, soundfonts, variations),
         "composed": lambda: compositions.composed_items(root, seed, soundfonts, songs),
+        "basses": lambda: basslines.bass_items(seed),
     }
 
 
