@@ -153,11 +153,11 @@ class SmallDevice:
         self.frames, self.refused, self._inner = frames, 0, model.log_variances
         monkeypatch.setattr(model, "log_variances", self.log_variances)
 
-    def log_variances(self, X: torch.Tensor) -> torch.Tensor:
+    def log_variances(self, X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
         if X.shape[-1] > self.frames:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return self._inner(X)
+        return self._inner(X, present)
 
 
 @pytest.mark.parametrize("length", [30_000, 200_000])
@@ -184,6 +184,6 @@ def test_a_device_with_no_memory_at_all_is_one_clear_error(
     SmallDevice(tiny_model, 0, monkeypatch)
     with pytest.raises(SepvaeError, match="too little memory even for the shortest chunk"):
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
-    monkeypatch.setattr(tiny_model, "log_variances", lambda X: torch.zeros(1) @ torch.zeros(2))
+    monkeypatch.setattr(tiny_model, "log_variances", lambda X, present: torch.zeros(1) @ torch.zeros(2))
     with pytest.raises(RuntimeError, match="size"):  # other faults are not taken for that
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)

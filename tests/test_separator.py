@@ -381,12 +381,12 @@ def test_a_failure_half_way_leaves_nothing(
     calls = 0
     real = separator.model.log_variances
 
-    def failing(X: torch.Tensor) -> torch.Tensor:
+    def failing(X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise error
-        return real(X)
+        return real(X, present)
 
     monkeypatch.setattr(separator.model, "log_variances", failing)
     path = song(tmp_path, np.tile(noise, 4))

@@ -84,7 +84,7 @@ def taught(
     level = bands.merge(S.abs().square()).mean((1, 2), keepdim=True)  # [K, 1, 1, T]
     known = torch.log(level + 1e-10).expand(-1, 2, bands.count, -1)[None]
 
-    def log_variances(X: torch.Tensor) -> torch.Tensor:
+    def log_variances(X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
         assert X.shape[-1] == known.shape[-1]  # the whole in one chunk
         return known
 
