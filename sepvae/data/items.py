@@ -73,7 +73,7 @@ CORPORA = {
         "OLPC Berklee Sound Library (via Tonejs/audio)",
     ),
     "generated-noise": Corpus(
-        "", "coloured noise and hum made by sepvae.data.noisy_speech", "CC0 1.0", "sepvae"
+        "", "coloured noise and hum made by sepvae.data.acoustics", "CC0 1.0", "sepvae"
     ),
     "digits": Corpus(
         "fsdd",

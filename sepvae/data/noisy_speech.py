@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import oaconvolve
 
+from sepvae.data.acoustics import coloured_noise, hum, in_room, room
 from sepvae.data.corpora import EXTENSIONS, read_audio, resample, write_track
 from sepvae.data.items import Item, raw_files, seed_of
 from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db
@@ -26,7 +26,6 @@ NARROW_HZ = 8000
 TEST_SPEAKER = "8226"
 VALID_DIGIT_SPEAKERS = ("george", "nicolas")
 VALID_NOISE_SHARE = 0.06
-MAX_REFLECTIONS = 25
 VARIATIONS = ("dry", "room", "room")
 
 
@@ -152,41 +151,6 @@ def _is_instrument(file: Path) -> bool:
     return file.suffix in EXTENSIONS and file.stem != "vocals"
 
 
-def room(rng: np.random.Generator) -> np.ndarray:
-    """Impulse response of a random room with its direct sound at the first sample.
-
-    Shape: `[L]`.
-
-    Source:
-        Image sources of pyroomacoustics (Scheibler, Bezzam & Dokmanic 2018).
-    """
-    import pyroomacoustics
-
-    size = rng.uniform((3.0, 3.0, 2.4), (9.0, 7.0, 3.5))
-    reverberation_s = float(rng.uniform(0.15, 0.7))
-    absorption, order = pyroomacoustics.inverse_sabine(reverberation_s, size)
-    walls = pyroomacoustics.Material(absorption)
-    shoebox = pyroomacoustics.ShoeBox(
-        size, fs=SAMPLE_RATE, materials=walls, max_order=min(order, MAX_REFLECTIONS)
-    )
-    microphone = rng.uniform(0.5, size - 0.5)
-    while True:
-        speaker = rng.uniform(0.5, size - 0.5)
-        if np.linalg.norm(speaker - microphone) > 0.3:
-            break
-    shoebox.add_source(speaker)
-    shoebox.add_microphone(microphone)
-    shoebox.compute_rir()
-    response = np.asarray(shoebox.rir[0][0], np.float32)
-    response = response[int(np.argmax(np.abs(response) > 0.3 * np.abs(response).max())) :]
-    return response / np.abs(response[: SAMPLE_RATE // 200]).max()
-
-
-def in_room(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Sound as a room lets it be heard, cut to its own length: `[L]` -> `[L]`."""
-    return oaconvolve(audio, response)[: audio.size].astype(np.float32)
-
-
 def at_level(audio: np.ndarray, level_db: float) -> np.ndarray:
     """Bring the active part of a sound to a level; silence stays."""
     now_db = active_rms_db(audio[None], SAMPLE_RATE // 10)
@@ -213,7 +177,7 @@ def make_speech(
         audio = mono(path)
         if kind == "room":
             audio = np.pad(audio, (0, SAMPLE_RATE // 4))
-            audio = in_room(audio, room(rng))
+            audio = in_room(audio, room(SAMPLE_RATE, rng))
             if rng.random() < 1 / 6:
                 narrow = resample(resample(audio[None], SAMPLE_RATE, NARROW_HZ), NARROW_HZ, SAMPLE_RATE)[0]
                 audio = np.pad(narrow, (0, max(0, audio.size - narrow.size)))[: audio.size]
@@ -241,40 +205,14 @@ def make_generated_noise(rng_of: Callable[[], np.random.Generator], folder: Path
     pieces: list[np.ndarray] = []
     while sum(piece.size for piece in pieces) < TRACK_S * SAMPLE_RATE:
         count = int(rng.uniform(8, 20) * SAMPLE_RATE)
-        audio = coloured_noise(count, rng)
+        audio = coloured_noise(count, SAMPLE_RATE, rng)
         if rng.random() < 0.4:
-            audio = audio * 10 ** (rng.uniform(-30, 0) / 20) + hum(count, rng)
+            audio = audio * 10 ** (rng.uniform(-30, 0) / 20) + hum(count, SAMPLE_RATE, rng)
         if rng.random() < 0.4:
             speed_hz, depth = rng.uniform(0.1, 8), rng.uniform(0.1, 0.9)
             audio = audio * (1 + depth * np.sin(2 * np.pi * speed_hz * np.arange(count) / SAMPLE_RATE))
         pieces.append(fade(at_level(audio.astype(np.float32), NOISE_DB + rng.normal(0, 3))))
     _write(folder, {"noise": np.concatenate(pieces)}, ("generated-noise",), solo=True)
-
-
-def coloured_noise(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise with a random slope of -9 to +3 dB an octave and a few resonances: `[L]`, RMS 1."""
-    hertz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
-    octaves = np.log2(np.maximum(hertz, 20) / 1000)
-    gain_db = rng.uniform(-9, 3) * octaves
-    for _ in range(rng.integers(0, 5)):
-        centre, width, height = rng.uniform(-4, 3), rng.uniform(0.05, 1.0), rng.uniform(-10, 20)
-        gain_db += height * np.exp(-0.5 * ((octaves - centre) / width) ** 2)
-    spectrum = np.fft.rfft(rng.standard_normal(count)) * 10 ** (gain_db / 20)
-    audio = np.fft.irfft(spectrum, count)
-    return audio / np.sqrt(np.mean(audio**2))
-
-
-def hum(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Mains hum, or the whine of a motor, with harmonics: `[L]`, RMS 1."""
-    base_hz = float(rng.choice((50.0, 60.0, 100.0, 120.0, rng.uniform(40, 400))))
-    time = np.arange(count) / SAMPLE_RATE
-    harmonics = np.arange(1, int(min(40, 7500 / base_hz)) + 1)
-    amplitudes = harmonics ** -rng.uniform(0.3, 1.5) * rng.uniform(0.1, 1, harmonics.size)
-    phases = rng.uniform(0, 2 * np.pi, harmonics.size)
-    audio = np.zeros(count)
-    for n, a, p in zip(harmonics, amplitudes, phases, strict=True):
-        audio += a * np.sin(2 * np.pi * base_hz * n * time + p)
-    return audio / np.sqrt(np.mean(audio**2))
 
 
 def make_mixture(
@@ -291,7 +229,7 @@ def make_mixture(
     count = int(TEST_S * SAMPLE_RATE)
     voice = _filled(speech, count, rng, pause_s=0.3)
     if reverberant:
-        voice = in_room(voice, room(rng))
+        voice = in_room(voice, room(SAMPLE_RATE, rng))
     noise = _filled(noises, count, rng, pause_s=0.0)
     voice = at_level(voice, SPEECH_DB)
     noise *= np.float32(np.sqrt(np.mean(voice**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20))

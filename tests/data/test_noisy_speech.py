@@ -9,7 +9,7 @@ import soundfile
 
 from sepvae.data import noisy_speech
 from sepvae.data.corpora import read_info, read_stems, scan
-from sepvae.data.noisy_speech import SAMPLE_RATE, SNRS_DB, in_room, room
+from sepvae.data.noisy_speech import SAMPLE_RATE, SNRS_DB
 from sepvae.data.prepare import prepare
 from sepvae.errors import DataError
 
@@ -124,21 +124,3 @@ def test_mixtures_with_music_begin_anywhere_in_the_song(raw: Path, tmp_path: Pat
 def test_a_folder_of_another_set_is_refused(raw: Path, built: Path) -> None:
     with pytest.raises(DataError, match="was made with dataset speech, not music"):
         prepare("music", raw, built, only=("speech",))
-
-
-def test_a_room_starts_with_its_direct_sound_and_dies_away() -> None:
-    response = room(np.random.default_rng(1))
-    assert np.abs(response[: SAMPLE_RATE // 200]).max() == pytest.approx(1)
-    click = np.zeros(2 * SAMPLE_RATE, np.float32)
-    click[100] = 1
-    heard = in_room(click, response)
-    assert np.abs(heard[:100]).max() < 1e-6
-    assert np.sum(heard[SAMPLE_RATE:] ** 2) < 1e-3 * np.sum(heard**2)
-
-
-def test_generated_noise_is_steady_and_of_unit_power() -> None:
-    for seed in range(5):
-        rng = np.random.default_rng(seed)
-        for audio in (noisy_speech.coloured_noise(SAMPLE_RATE, rng), noisy_speech.hum(SAMPLE_RATE, rng)):
-            assert np.isfinite(audio).all()
-            assert np.mean(audio**2) == pytest.approx(1, rel=1e-3)
