@@ -31,7 +31,9 @@ def main(models: tuple[str, ...], out: Path) -> None:
     mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[-1]}
     model.load_state_dict({name: tensor.to(states[-1][name].dtype) for name, tensor in mean.items()})
     kept = {key: value for key, value in card.items() if key not in DERIVED}
-    kept["training"] = {"mean_of": [each.get("training", {}) for _, each in loaded]}
+    kept["training"] = {
+        "mean_of": [{"sha256": each["weights"]["sha256"], **each.get("training", {})} for _, each in loaded]
+    }
     checkpoint.save(out, model, kept, storage_dtype=getattr(torch, card["weights"]["dtype"]))
 
 

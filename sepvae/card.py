@@ -27,6 +27,24 @@ OPTIONAL: dict[str, type] = {
 }
 
 
+HISTORY = ("init", "mean_of")
+"""Fields of a training that hold the trainings before it."""
+
+
+def without_history(training: dict[str, Any]) -> dict[str, Any]:
+    """A training with no more than hash and steps of those before it, however many there were."""
+    short = {key: value for key, value in training.items() if key not in HISTORY}
+    for key in HISTORY:
+        if isinstance(training.get(key), list):
+            short[key] = [_brief(each) for each in training[key] if isinstance(each, dict)]
+    return short
+
+
+def _brief(training: dict[str, Any]) -> dict[str, Any]:
+    kept = ("sha256", "steps", *HISTORY)
+    return {key: value for key, value in without_history(training).items() if key in kept}
+
+
 def check_card(card: object, where: str | Path) -> dict[str, Any]:
     """Make sure that a card has the fields that loading relies on, each of its type.
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -332,6 +333,22 @@ def test_models_are_listed_and_shown(model: str) -> None:
     shown = json.loads(run("models", "show", model).output)
     assert shown["licence"] == "CC0-1.0"
     assert shown["sources"] == list(SOURCES)
+
+
+def test_a_card_is_shown_with_or_without_earlier_trainings(model: str, tmp_path: Path) -> None:
+    model = str(shutil.copytree(model, tmp_path / "tiny"))
+    path = Path(model) / "card.json"
+    card = json.loads(path.read_text())
+    first = {"sha256": "b", "steps": 5, "recipe": {"optim": {"lr": 1}}}
+    parent = {"sha256": "a", "steps": 7, "recipe": {"optim": {"lr": 2}}, "mean_of": [first]}
+    card["training"] = {"steps": 9, "recipe": {"optim": {"lr": 3}}, "init": [parent]}
+    path.write_text(json.dumps(card))
+    assert json.loads(run("models", "show", model, "--history").output) == card
+    shown = json.loads(run("models", "show", model).output)
+    brief = {"sha256": "a", "steps": 7, "mean_of": [{"sha256": "b", "steps": 5}]}
+    assert shown.pop("training") == {"steps": 9, "recipe": {"optim": {"lr": 3}}, "init": [brief]}
+    card.pop("training")
+    assert shown == card
 
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:

@@ -104,14 +104,18 @@ def list_models() -> None:
 
 @models.command("show")
 @click.argument("name")
-def show_model(name: str) -> None:
+@click.option("--history", is_flag=True, help="The recipes of the trainings before the last one too.")
+def show_model(name: str, history: bool) -> None:
     """Print the card of the model NAME, or of a checkpoint folder."""
     import json
 
-    from sepvae.card import read_card
+    from sepvae.card import read_card, without_history
     from sepvae.pretrained import find
 
-    click.echo(json.dumps(read_card(find(name)), indent=2, ensure_ascii=False))
+    card = read_card(find(name))
+    if not history and "training" in card:
+        card["training"] = without_history(card["training"])
+    click.echo(json.dumps(card, indent=2, ensure_ascii=False))
 
 
 def main() -> None:
