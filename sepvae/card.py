@@ -32,17 +32,13 @@ HISTORY = ("init", "mean_of")
 
 
 def without_history(training: dict[str, Any]) -> dict[str, Any]:
-    """A training with no more than hash and steps of those before it, however many there were."""
-    short = {key: value for key, value in training.items() if key not in HISTORY}
+    """A training with no more than hash and steps of the models that it started from."""
+    short = dict(training)
     for key in HISTORY:
         if isinstance(training.get(key), list):
-            short[key] = [_brief(each) for each in training[key] if isinstance(each, dict)]
+            entries = [each for each in training[key] if isinstance(each, dict)]
+            short[key] = [{k: each[k] for k in ("sha256", "steps") if k in each} for each in entries]
     return short
-
-
-def _brief(training: dict[str, Any]) -> dict[str, Any]:
-    kept = ("sha256", "steps", *HISTORY)
-    return {key: value for key, value in without_history(training).items() if key in kept}
 
 
 def check_card(card: object, where: str | Path) -> dict[str, Any]:
