@@ -52,6 +52,8 @@ CONTENDERS = (*OURS, *PEERS)
 RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
 REFINE = 5
+LOWEST_DB = -10.0
+"""Lower end of the picture: below it a network has hardly begun."""
 SETTINGS = (
     "init=null",
     "losses.frozen_steps=0",
@@ -475,16 +477,17 @@ def draw(out: Path, target: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, kind in zip(axes, ("steps", "seconds"), strict=True):
-        for name in CONTENDERS:
+        for colour, name in enumerate(CONTENDERS):
             points = (
                 sorted(curve(out / slug(name), kind)) if (out / slug(name) / "rates.json").is_file() else []
             )
             if points:
-                axis.plot(*zip(*points, strict=True), marker="o", label=name)
+                axis.plot(*zip(*points, strict=True), marker="o", color=f"C{colour}", label=name)
         axis.set(xlabel=kind)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("validation, dB of SI-SDR improvement")
-    axes[0].legend(fontsize=8)
+    axes[0].set_ylim(bottom=max(LOWEST_DB, axes[0].get_ylim()[0]))
+    axes[1].legend(fontsize=8)
     figure.savefig(target, dpi=110)
 
 
