@@ -63,6 +63,60 @@ CORPORA = {
     "timgm6mb": Corpus(
         "", "the SoundFont TimGM6mb", "GPL-2", "Tim Brechbill (Debian package timgm6mb-soundfont)"
     ),
+    "lmms": Corpus(
+        "",
+        "the demo songs of the studio program LMMS, played source by source",
+        "Artistic-2.0, BSD-2-Clause, CC BY-SA 3.0, CC BY-SA 4.0, GPL-2+, by song",
+        "the songs' authors, named in their files (Debian packages lmms, lmms-common)",
+    ),
+    "fretsonfire-songs-muldjord": Corpus(
+        "",
+        "guitars of four metal songs",
+        "CC BY-SA 3.0",
+        "El Senator of Muldjord (Debian package fretsonfire-songs-muldjord)",
+    ),
+    "fretsonfire-songs-sectoid": Corpus(
+        "",
+        "guitars of four metal songs",
+        "MIT",
+        "Carlos Viola Iborra (Debian package fretsonfire-songs-sectoid)",
+    ),
+    "presets": Corpus(
+        "",
+        "synthesizer presets of LMMS and ZynAddSubFX",
+        "GPL-2+",
+        "their authors, named in the files (Debian packages lmms-common, zynaddsubfx-data)",
+    ),
+    **{
+        f"tracker-{package}": Corpus(
+            "", "tracker modules, played source by source", licence, f"{credit} (Debian package {package})"
+        )
+        for package, licence, credit in (
+            ("ballz-data", "BSD-3-Clause", "Olof Naessen and Per Larsson"),
+            ("bb", "GPL-2+", "AA-group"),
+            ("biniax2-data", "zlib", "Jordan Tuzsuzov"),
+            ("ceferino-data", "GPL-2+", "Hugo Ruscitti and others"),
+            ("criticalmass-data", "GPL-2+", "Frank Becker"),
+            ("dodgindiamond2", "GPL-2+", "Juan J. Martinez"),
+            ("gl-117-data", "GPL-2", "Thomas Drexl"),
+            ("gltron", "GPL-2+", "Andreas Umbach and others"),
+            ("heroes-sound-tracks", "GPL-2+", "Alexandre Liverneaux and others"),
+            ("monsterz-data", "public domain", "MenTaLguY"),
+            ("njam-data", "GPL-2+", "Milan Babuskov"),
+            ("open-invaders-data", "GPL-2+", "Darryl LeCount and others"),
+            ("pekka-kana-2-data", "BSD-2-Clause", "Janne Kivilahti"),
+            ("penguin-command", "GPL-2+", "Karl Bartel and others"),
+            ("pingus-data", "GPL-2+", "Ingo Ruhnke and others"),
+            ("rafkill-data", "LGPL-2", "Jon Rafkind"),
+            ("ri-li-data", "GPL-2 or GPL-3", "Dominique Roux-Serret, Maf464"),
+            ("rockdodger", "GPL-2+", "Paul Holt and others"),
+            ("solarwolf", "LGPL-2.1", "Pete Shinners"),
+            ("tecnoballz-data", "GPL-3+", "TLK Games"),
+            ("tomatoes-data", "zlib", "Mika Halttunen"),
+            ("tuxmath-data", "public domain", "Mystra, Groo, Tjoppbass"),
+            ("vodovod", "GPL-2+", "Milan Babuskov"),
+        )
+    },
     "speech": Corpus(
         "librispeech", "read speech", "CC BY 4.0", "LibriSpeech (OpenSLR 12), Panayotov et al. 2015"
     ),

@@ -12,12 +12,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.data import basslines, compositions, music, noisy_speech
+from sepvae.data import basslines, compositions, found, music, noisy_speech, presets
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.render import find_fluidsynth, find_soundfont
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
+ON_REQUEST = ("projects", "modules", "guitars", "presets")
+"""Parts that are made only when they are named, since their raw material lies in folders of its own."""
 SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
 """Name of a set that can be built from the raw material -> its rate in hertz."""
 log = logging.getLogger(__name__)
@@ -43,8 +45,8 @@ def prepare(
         out: folder of the sets, one sub-folder per split.
         seed: decides every random choice.
         jobs: processes, > 0.
-        only: parts to make; of music album, demo, speech, midi, composed and basses, of speech speech, noise and
-            mixtures; None makes all.
+        only: parts to make; of music album, demo, speech, midi, composed, basses, projects, modules, guitars and
+            presets, of speech speech, noise and mixtures; None makes all but `ON_REQUEST`.
         soundfonts: folders to look for SoundFonts in, before the usual places.
         variations: versions of each training MIDI file, > 0, rendered in turn as `music.VARIATIONS` says.
         songs: how many songs to compose, >= 0.
@@ -64,7 +66,7 @@ def prepare(
     makers = makers_of(name, root, seed, soundfonts, variations, songs)
     if unknown := set(only or ()) - set(makers):
         raise DataError(f"no such part of {name}: {', '.join(sorted(unknown))} (known: {', '.join(makers)})")
-    parts = [part for part in makers if only is None or part in only]
+    parts = [part for part in makers if (part not in ON_REQUEST if only is None else part in only)]
     if {"midi", "composed"} & set(parts):
         find_fluidsynth()
         needed = music.midi_soundfonts(variations) if "midi" in parts else compositions.SOUNDFONTS
@@ -96,6 +98,10 @@ def makers_of(
         "midi": lambda: music.midi_items(root, seed, soundfonts, variations),
         "composed": lambda: compositions.composed_items(root, seed, soundfonts, songs),
         "basses": lambda: basslines.bass_items(seed),
+        "projects": lambda: found.project_items(root),
+        "modules": lambda: found.module_items(root),
+        "guitars": lambda: found.guitar_items(root),
+        "presets": lambda: presets.preset_items(root, seed),
     }
 
 
