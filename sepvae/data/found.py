@@ -14,6 +14,7 @@ from sepvae.data.corpora import read_audio, resample, write_track
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.music import MIX_PEAK, MIX_RMS_DB, SAMPLE_RATE, active_rms_db
+from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def project_items(root: Path) -> list[Item]:
     Raises:
         DataError: there is none, or LMMS is not installed.
     """
-    lmms.find_lmms()
+    find_program("lmms")
     files = _files(root, lmms.SUFFIXES)
     return [
         Item("train", f"lmms-{path.stem}", ("lmms",), partial(make_project, path))
@@ -72,15 +73,17 @@ def make_project(path: Path, folder: Path) -> None:
         project = lmms.read_project(path)
         lmms.mute_all_but(project, keep)
         stems[source] = lmms.play(project)
-    longest = max(audio.shape[1] for audio in stems.values())
-    stems = {
-        source: np.pad(audio, ((0, 0), (0, longest - audio.shape[1]))) for source, audio in stems.items()
+    _write(folder, _middle(stems), "lmms", path.name)
+
+
+def _middle(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Stems made equally long with silence, and of them the middle."""
+    longest, length = max(audio.shape[1] for audio in stems.values()), round(SECONDS * SAMPLE_RATE)
+    start = max(0, longest - length) // 2
+    return {
+        source: np.pad(audio, ((0, 0), (0, longest - audio.shape[1])))[:, start : start + length]
+        for source, audio in stems.items()
     }
-    start = max(0, longest - round(SECONDS * SAMPLE_RATE)) // 2
-    stems = {
-        source: audio[:, start : start + round(SECONDS * SAMPLE_RATE)] for source, audio in stems.items()
-    }
-    _write(folder, stems, "lmms", path.name)
 
 
 def module_items(root: Path) -> list[Item]:
@@ -89,22 +92,21 @@ def module_items(root: Path) -> list[Item]:
     Raises:
         DataError: there is none.
     """
-    items = []
-    for package in sorted(key.removeprefix("tracker-") for key in CORPORA if key.startswith("tracker-")):
-        if (root / package).is_dir():
-            chosen = HELD_OUT.get(package)
-            items += [
-                Item(
-                    "train" if chosen is None else HELD_OUT_SET,
-                    f"tracker-{package}-{path.stem}".replace(" ", "-"),
-                    (f"tracker-{package}",),
-                    partial(make_module, path, f"tracker-{package}"),
-                )
-                for path in _files(root / package, tracker.SUFFIXES)
-                if path.stem != SUNG
-                and (chosen is None or path.stem in chosen)
-                and _duration(path) >= SHORTEST_S
-            ]
+    packages = sorted(key.removeprefix("tracker-") for key in CORPORA if key.startswith("tracker-"))
+    items = [
+        Item(
+            HELD_OUT_SET if package in HELD_OUT else "train",
+            f"tracker-{package}-{path.stem}".replace(" ", "-"),
+            (f"tracker-{package}",),
+            partial(make_module, path, f"tracker-{package}"),
+        )
+        for package in packages
+        if (root / package).is_dir()
+        for path in _files(root / package, tracker.SUFFIXES)
+        if path.stem != SUNG
+        and path.stem in HELD_OUT.get(package, (path.stem,))
+        and _duration(path) >= SHORTEST_S
+    ]
     if not items:
         raise DataError(f"no folder of tracker modules named after its package in {root}")
     return items

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import zlib
@@ -18,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import soundfile
 
+from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
 SAMPLE_RATE = 44100
@@ -87,18 +87,6 @@ def mute_all_but(project: ElementTree.Element, keep: set[int]) -> None:
             track.set("muted", "1")
 
 
-def find_lmms() -> str:
-    """The path of the program.
-
-    Raises:
-        DataError: it is not installed.
-    """
-    path = shutil.which("lmms")
-    if path is None:
-        raise DataError("LMMS is not installed: install the Debian package lmms")
-    return path
-
-
 def play(project: ElementTree.Element, timeout: float = 600.0) -> np.ndarray:
     """Play a project from its first bar to its last.
 
@@ -115,7 +103,7 @@ def play(project: ElementTree.Element, timeout: float = 600.0) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         mmp, wav = Path(folder) / "project.mmp", Path(folder) / "out.wav"
         ElementTree.ElementTree(project).write(mmp, encoding="utf-8", xml_declaration=True)
-        command = [find_lmms(), "--allowroot", "render", str(mmp), "-o", str(wav), "--float"]
+        command = [find_program("lmms"), "--allowroot", "render", str(mmp), "-o", str(wav), "--float"]
         for _ in range(ATTEMPTS):
             try:
                 done = subprocess.run(

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from sepvae.data import basslines, compositions, found, music, noisy_speech, presets
 from sepvae.data.items import CORPORA, Item
-from sepvae.data.render import find_fluidsynth, find_soundfont
+from sepvae.data.programs import find_program
+from sepvae.data.render import find_soundfont
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
@@ -68,7 +69,7 @@ def prepare(
         raise DataError(f"no such part of {name}: {', '.join(sorted(unknown))} (known: {', '.join(makers)})")
     parts = [part for part in makers if (part not in ON_REQUEST if only is None else part in only)]
     if {"midi", "composed"} & set(parts):
-        find_fluidsynth()
+        find_program("fluidsynth")
         needed = music.midi_soundfonts(variations) if "midi" in parts else compositions.SOUNDFONTS
         for soundfont in needed:
             find_soundfont(soundfont, soundfonts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import mido
 import numpy as np
 import soundfile
 
+from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
 SAMPLE_RATE = 44100
@@ -217,18 +217,6 @@ def find_soundfont(name: str, folders: Sequence[str | Path] = ()) -> Path:
     raise DataError(f"no SoundFont {name}: {hint}name its folder in {SOUNDFONT_VARIABLE}")
 
 
-def find_fluidsynth() -> str:
-    """The path of the fluidsynth program.
-
-    Raises:
-        DataError: it is not installed.
-    """
-    path = shutil.which("fluidsynth")
-    if path is None:
-        raise DataError("fluidsynth is not installed: install the Debian package fluidsynth")
-    return path
-
-
 def render(
     score: Score, soundfont: Path, duration: float, settings: Mapping[str, float] | None = None
 ) -> np.ndarray:
@@ -260,7 +248,17 @@ def render(
     with tempfile.TemporaryDirectory() as folder:
         midi, wav = Path(folder) / "score.mid", Path(folder) / "out.wav"
         to_midi(score).save(str(midi))
-        command = [find_fluidsynth(), "-niq", *flags, "-r", str(SAMPLE_RATE), "-T", "wav", "-O", "float"]
+        command = [
+            find_program("fluidsynth"),
+            "-niq",
+            *flags,
+            "-r",
+            str(SAMPLE_RATE),
+            "-T",
+            "wav",
+            "-O",
+            "float",
+        ]
         done = subprocess.run(
             [*command, "-F", str(wav), str(soundfont), str(midi)], capture_output=True, text=True, check=False
         )

@@ -138,6 +138,6 @@ def test_presets_are_found_and_noises_left_out(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmms.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(DataError, match="Debian package lmms"):
         found.project_items(tmp_path)

@@ -7,12 +7,12 @@ import mido
 import numpy as np
 import pytest
 
+from sepvae.data.programs import find_program
 from sepvae.data.render import (
     DRUM_CHANNEL,
     Score,
     active_window,
     content_hash,
-    find_fluidsynth,
     find_soundfont,
     is_onset,
     load_score,
@@ -161,7 +161,7 @@ def test_what_is_missing_is_named_with_its_package(tmp_path: Path, monkeypatch: 
     assert find_soundfont("FluidR3_GM.sf2") == tmp_path / "FluidR3_GM.sf2"
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match="Debian package fluidsynth"):
-        find_fluidsynth()
+        find_program("fluidsynth")
 
 
 def test_stems_are_equally_long_and_sum_to_what_is_played_together(
