@@ -220,10 +220,10 @@ def test_what_is_missing_is_said_before_the_work_starts(
     with pytest.raises(DataError, match=r"no 4088/\*\.opus"):
         prepare("music", tmp_path, out, only=("speech",))
     monkeypatch.setattr("sepvae.data.render.SOUNDFONT_FOLDERS", ())
-    monkeypatch.setattr("sepvae.data.render.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("sepvae.data.programs.shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(DataError, match="Debian package fluid-soundfont-gm"):
         prepare("music", raw, out)
-    monkeypatch.setattr("sepvae.data.render.shutil.which", lambda name: None)
+    monkeypatch.setattr("sepvae.data.programs.shutil.which", lambda name: None)
     with pytest.raises(DataError, match="Debian package fluidsynth"):
         prepare("music", raw, out)
     assert not out.exists()
