@@ -96,7 +96,7 @@ def prepare(
 ) -> None:
     """Build the dataset NAME in the layout that the recipes read, or finish one that was interrupted.
 
-    NAME is one of `sepvae data list`, or one of our own sets: music.
+    NAME is one of `sepvae data list`, or one of our own sets, music and speech.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from sepvae.data.datasets import DATASETS
