@@ -90,8 +90,9 @@ def module_items(root: Path) -> list[Item]:
     """The tracker modules under a folder that has one folder per Debian package of `CORPORA`.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or libopenmpt is not installed.
     """
+    tracker.load_library()
     packages = sorted(key.removeprefix("tracker-") for key in CORPORA if key.startswith("tracker-"))
     items = [
         Item(

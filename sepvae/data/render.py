@@ -248,17 +248,8 @@ def render(
     with tempfile.TemporaryDirectory() as folder:
         midi, wav = Path(folder) / "score.mid", Path(folder) / "out.wav"
         to_midi(score).save(str(midi))
-        command = [
-            find_program("fluidsynth"),
-            "-niq",
-            *flags,
-            "-r",
-            str(SAMPLE_RATE),
-            "-T",
-            "wav",
-            "-O",
-            "float",
-        ]
+        program = find_program("fluidsynth")
+        command = [program, "-niq", *flags, "-r", str(SAMPLE_RATE), "-T", "wav", "-O", "float"]
         done = subprocess.run(
             [*command, "-F", str(wav), str(soundfont), str(midi)], capture_output=True, text=True, check=False
         )

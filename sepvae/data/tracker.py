@@ -68,7 +68,12 @@ class _Interactive(ctypes.Structure):
 
 
 @cache
-def _library() -> ctypes.CDLL:
+def load_library() -> ctypes.CDLL:
+    """libopenmpt, with the types of what is called of it.
+
+    Raises:
+        DataError: it is not installed.
+    """
     name = ctypes.util.find_library("openmpt")
     if name is None:
         raise DataError("libopenmpt is not installed: install the Debian package libopenmpt0")
@@ -118,7 +123,7 @@ class Module:
             data = Path(path).read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path}: {error}") from error
-        self._library = _library()
+        self._library = load_library()
         self._handle = self._call("ext_create_from_memory", data, len(data), *[None] * 7)
         if not self._handle:
             raise DataError(f"{path} is no tracker module")

@@ -79,11 +79,20 @@ def test_a_module_becomes_a_track(module: Path, tmp_path: Path, monkeypatch: pyt
         assert file.read_bytes() == (tmp_path / "again" / file.relative_to(tmp_path / "data")).read_bytes()
 
 
-def test_what_is_no_module_is_told(tmp_path: Path) -> None:
+def test_a_missing_player_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    tracker.load_library.cache_clear()
+    (tmp_path / "vodovod").mkdir()
+    (tmp_path / "vodovod" / "song.mod").write_bytes(b"M.K.")
+    with pytest.raises(DataError, match="Debian package libopenmpt0"):
+        found.module_items(tmp_path)
+
+
+def test_what_is_no_module_is_told(module: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         tracker.Module(tmp_path / "missing.xm")
     with pytest.raises(DataError, match="no folder of tracker modules"):
-        found.module_items(tmp_path)
+        found.module_items(tmp_path / "modules" / "vodovod")
 
 
 @pytest.mark.parametrize(
