@@ -17,6 +17,7 @@ All networks are small, of the shape of `recipes/model/digits.yaml`, and trained
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,7 +41,7 @@ from sepvae.models.losses import complex_gaussian_nll
 from sepvae.models.separation import SeparationVAE, power
 from sepvae.models.vae import SourceVAE, VAEConfig
 from sepvae.training.base import mean_levels
-from sepvae.training.objectives import contrast, solo_terms
+from sepvae.training.objectives import bounded_elbo, lacking, solo_terms
 from sepvae.training.recipe import compose, plain
 
 RATE, FRAMES = 8000, 64
@@ -131,7 +132,7 @@ def autoencoder(config: VAEConfig, model: SeparationVAE, clips: Clips, steps: in
         terms = solo_terms(
             vae, clips.P[rows], model.bands.sizes, FREE_NATS, torch.Generator().manual_seed(step)
         )
-        return terms.nll + (beta * terms.kl if config.variational else 0)
+        return (terms.nll + (beta * terms.kl if config.variational else 0)).mean()
 
     fit([vae], loss_of, steps, f"variational={config.variational}")
     return vae
@@ -145,17 +146,21 @@ def of_classes(
     names = sorted(set(labels))
     members = [np.flatnonzero(labels == name) for name in names]
     vaes, rng = [new_vae(model.config.vae, model, clips) for _ in names], np.random.default_rng(0)
+    sizes = model.bands.sizes
 
     def loss_of(step: int) -> Tensor:
         noise, losses = torch.Generator().manual_seed(step), []
         for k, rows in enumerate(members):
             P = clips.P[torch.from_numpy(rng.choice(rows, PER_CLASS))]
-            own = solo_terms(vaes[k], P, model.bands.sizes, FREE_NATS, noise)
-            losses.append(own.nll + beta * own.kl)
+            own = solo_terms(vaes[k], P, sizes, FREE_NATS, noise)
+            losses.append((own.nll + beta * own.kl).mean())
             if weight:
                 rival = vaes[(k + 1 + step % (len(names) - 1)) % len(names)]
-                other = solo_terms(rival, P, model.bands.sizes, FREE_NATS, noise)
-                losses.append(weight * contrast(own.elbo, other.elbo, MARGIN).mean())
+                other = solo_terms(rival, P, sizes, FREE_NATS, noise)
+                lead = bounded_elbo(vaes[k], P, sizes, math.inf, own) - bounded_elbo(
+                    rival, P, sizes, math.inf, other
+                )
+                losses.append(weight * lacking(lead, MARGIN).mean())
         return torch.stack(losses).sum() / len(names)
 
     fit(vaes, loss_of, steps, f"{len(names)} VAEs, margin's weight {weight:g}")

@@ -81,6 +81,17 @@ CORPORA = {
         "MIT",
         "Carlos Viola Iborra (Debian package fretsonfire-songs-sectoid)",
     ),
+    **{
+        package: Corpus(
+            "", f"music of {game}, without singing", licence, f"{credit} (Debian package {package})"
+        )
+        for package, game, licence, credit in (
+            ("wesnoth-1.16-music", "Battle for Wesnoth", "GPL-2+", "the composers of the Wesnoth project"),
+            ("singularity-music", "Endgame: Singularity", "CC BY-SA 3.0", "Max McCracken"),
+            ("supertux-data", "SuperTux", "CC BY-SA 3.0, GPL-2+", "Marek Moeckel and others"),
+            ("ardentryst", "Ardentryst", "GPL-3+", "Jordan Trudgett"),
+        )
+    },
     "presets": Corpus(
         "",
         "synthesizer presets of LMMS and ZynAddSubFX",

@@ -13,6 +13,7 @@ from sepvae.data.acoustics import coloured_noise, hum, in_room, room
 from sepvae.data.corpora import EXTENSIONS, read_audio, resample, write_track
 from sepvae.data.items import Item, raw_files, seed_of
 from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db
+from sepvae.errors import DataError
 
 SAMPLE_RATE = 16000
 SNRS_DB = (-5, 0, 5, 10, 15)
@@ -27,6 +28,12 @@ TEST_SPEAKER = "8226"
 VALID_DIGIT_SPEAKERS = ("george", "nicolas")
 VALID_NOISE_SHARE = 0.06
 VARIATIONS = ("dry", "room", "room")
+SOUNDTRACKS = ("wesnoth-1.16-music", "singularity-music", "supertux-data", "ardentryst")
+"""Packages of games whose music has no singing, as far as `SUNG` does not say otherwise."""
+SUNG = ("tux_rap", "voc-daytime", "voc-daytime2", "voc-night")
+SOUNDTRACK_BYTES = 500_000
+"""Shorter files are jingles and effects."""
+SOUNDTRACK_S = 100.0
 
 
 def speech_items(root: Path, seed: int) -> list[Item]:
@@ -53,7 +60,7 @@ def noise_items(root: Path, seed: int) -> list[Item]:
             "train",
             f"noise-recorded-{index:02d}",
             ("noise",),
-            partial(make_noise, part, partial(seed_of, seed, "noise", str(index)), "noise"),
+            partial(make_noise, part, partial(seed_of, seed, "noise", str(index)), "noise", None),
         )
         for index, part in enumerate(_parts(files, max(1, round(len(files) / 60))))
     ]
@@ -63,8 +70,30 @@ def noise_items(root: Path, seed: int) -> list[Item]:
         items.append(Item("train", name, ("generated-noise",), make))
     for song in ALBUM_SPLITS["train"]:
         name = f"noise-music-{song}"
-        make = partial(make_noise, [_song(root, song)], partial(seed_of, seed, name), "album")
+        make = partial(make_noise, [_song(root, song)], partial(seed_of, seed, name), "album", None)
         items.append(Item("train", name, ("album",), make))
+    return items
+
+
+def soundtrack_items(root: Path, seed: int) -> list[Item]:
+    """Music without singing as noise for training: the `.ogg` files under one folder per package of `SOUNDTRACKS`.
+
+    Raises:
+        DataError: there is none.
+    """
+    items = []
+    for package in SOUNDTRACKS:
+        files = sorted(
+            path
+            for path in (root / package).rglob("*.ogg")
+            if path.stat().st_size >= SOUNDTRACK_BYTES and path.stem not in SUNG
+        )
+        for index, part in enumerate(_parts(files, max(1, -(-len(files) // 4)))):
+            name = f"noise-music-{package}-{index:02d}"
+            make = partial(make_noise, part, partial(seed_of, seed, name), package, SOUNDTRACK_S)
+            items.append(Item("train", name, (package,), make))
+    if not items:
+        raise DataError(f"no music of {', '.join(SOUNDTRACKS)} under {root}")
     return items
 
 
@@ -187,13 +216,21 @@ def make_speech(
 
 
 def make_noise(
-    files: Sequence[Path], rng_of: Callable[[], np.random.Generator], corpus: str, folder: Path
+    files: Sequence[Path],
+    rng_of: Callable[[], np.random.Generator],
+    corpus: str,
+    longest_s: float | None,
+    folder: Path,
 ) -> None:
-    """Join recordings, each at nearly the same level; short ones are repeated."""
+    """Join recordings, of long ones the middle, each at nearly the same level; short ones are repeated."""
     rng = rng_of()
     pieces = []
     for path in files:
-        audio = at_level(mono(path), NOISE_DB + rng.normal(0, 3))
+        audio = mono(path)
+        if longest_s is not None:
+            start = max(0, audio.size - round(longest_s * SAMPLE_RATE)) // 2
+            audio = audio[start : start + round(longest_s * SAMPLE_RATE)]
+        audio = at_level(audio, NOISE_DB + rng.normal(0, 3))
         repeats = int(np.clip(6 * SAMPLE_RATE / max(audio.size, 1), 1, 4))
         pieces += [fade(audio)] * repeats
     _write(folder, {"noise": np.concatenate(pieces)}, (corpus,), solo=True)

@@ -19,7 +19,7 @@ from sepvae.data.render import find_soundfont
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
-ON_REQUEST = ("projects", "modules", "guitars", "presets")
+ON_REQUEST = ("projects", "modules", "guitars", "presets", "soundtracks")
 """Parts that are made only when they are named, since their raw material lies in folders of its own."""
 SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
 """Name of a set that can be built from the raw material -> its rate in hertz."""
@@ -47,7 +47,7 @@ def prepare(
         seed: decides every random choice.
         jobs: processes, > 0.
         only: parts to make; of music album, demo, speech, midi, composed, basses, projects, modules, guitars and
-            presets, of speech speech, noise and mixtures; None makes all but `ON_REQUEST`.
+            presets, of speech speech, noise, mixtures and soundtracks; None makes all but `ON_REQUEST`.
         soundfonts: folders to look for SoundFonts in, before the usual places.
         variations: versions of each training MIDI file, > 0, rendered in turn as `music.VARIATIONS` says.
         songs: how many songs to compose, >= 0.
@@ -91,6 +91,7 @@ def makers_of(
             "speech": lambda: noisy_speech.speech_items(root, seed),
             "noise": lambda: noisy_speech.noise_items(root, seed),
             "mixtures": lambda: noisy_speech.mixture_items(root, seed),
+            "soundtracks": lambda: noisy_speech.soundtrack_items(root, seed),
         }
     return {
         "album": lambda: music.album_items(root),

@@ -205,14 +205,34 @@ class SourceVAE(nn.Module):
             [free_bits(kl_divergence(q, p), free_nats) for q, p in zip(posterior.levels, priors, strict=True)]
         ).sum(0)
 
-    def nll(self, P: Tensor, log_variance: Tensor, sizes: Tensor, *, linearise: bool = False) -> Tensor:
+    def nll(
+        self,
+        P: Tensor,
+        log_variance: Tensor,
+        sizes: Tensor,
+        *,
+        linearise: bool = False,
+        most: float | None = None,
+    ) -> Tensor:
         """Negative log-likelihood of a banded power.
+
+        Args:
+            linearise: see `complex_gaussian_nll`.
+            most: nats per bin that count above the best variance for this bin, > 0; None: all.
 
         Shape: P and log_variance `[B, 2, N, T]`, sizes (bins per band) `[N]` -> `[B]`, nats.
         """
+        nll = self._nll(P, log_variance, sizes, linearise)
+        if most is not None:
+            best = self._nll(P, log_power(P), sizes, linearise)
+            nll = best + torch.minimum(nll - best, most * sizes[:, None])
+        return nll.sum((1, 2, 3))
+
+    def _nll(self, P: Tensor, log_variance: Tensor, sizes: Tensor, linearise: bool) -> Tensor:
+        """The same of every band: `[B, 2, N, T]`."""
         if self.config.likelihood == "gaussian":
-            return gaussian_nll(P, log_variance, sizes, self.config.gaussian_weight).sum((1, 2, 3))
-        return complex_gaussian_nll(P, log_variance, sizes, linearise=linearise).sum((1, 2, 3))
+            return gaussian_nll(P, log_variance, sizes, self.config.gaussian_weight)
+        return complex_gaussian_nll(P, log_variance, sizes, linearise=linearise)
 
     def forward(self, P: Tensor, generator: Generators = None) -> tuple[Tensor, Posterior, list[Gaussian]]:
         """Encode, draw, decode: log-variance `[B, 2, N, T]`, posterior and priors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sepvae.data.augment import TONE_POINTS
 from sepvae.data.mixing import Mixture
+from sepvae.models.features import log_power
 from sepvae.models.losses import output_error_db
 from sepvae.models.permutation import best_order, in_order_of, take
 from sepvae.models.separation import SeparationModel, power
@@ -87,6 +88,17 @@ class SpectrogramModule(lightning.LightningModule):
         M = wiener.masks(log_variance)[:, :, : targets.channels]
         P_mix = targets.P_mix[:, : targets.channels]
         return output_error_db(M, P_mix, targets.P, targets.cross, self.model.bands.sizes).mean()
+
+    def coded_error(self, targets: Targets, coded: Mapping[int, Tensor]) -> Tensor:
+        """Mean error in dB of the Wiener-filtered sources, some of them decoded from their own codes, the others known.
+
+        With all of them it is what the VAEs allow at best: the VAE oracle.
+
+        Shape: every value of `coded`, a log-variance by the index of its source, `[B, 2, N, T]`.
+        """
+        known = log_power(targets.P).unbind(1)  # K of [B, C, N, T]
+        chosen = [coded[k][:, : targets.channels] if k in coded else log_P for k, log_P in enumerate(known)]
+        return self.output_error(targets, torch.stack(chosen, 1).float())
 
     def in_best_order(self, targets: Targets, log_variance: Tensor) -> Targets:
         """The targets with the sources that share a VAE in the order that is nearest to what is estimated."""

@@ -24,7 +24,8 @@ from sepvae.training.objectives import (
     SoloTerms,
     Targets,
     bins_of,
-    contrast,
+    bounded_elbo,
+    lacking,
     solo_terms,
 )
 
@@ -43,16 +44,20 @@ class VAEModule(SpectrogramModule):
             )
             for k in self.trained_sources()
         }
-        nll = torch.stack([term.nll for term in terms.values()]).mean()
-        kl = torch.stack([term.kl for term in terms.values()]).mean()
+        nll = torch.stack([term.nll.mean() for term in terms.values()]).mean()
+        kl = torch.stack([term.kl.mean() for term in terms.values()]).mean()
         logged, loss = {"solo_nll": nll, "solo_kl": kl}, nll + self.beta() * kl
         lacks = [
             contrast_term(self.model, self.losses, k, self.global_step, targets.solo(k), term, noise)
             for k, term in terms.items()
         ]
-        if lacking := [term["contrast"] for term in lacks if term]:
-            logged["contrast"] = torch.stack(lacking).mean()
+        if found := [term["contrast"] for term in lacks if term]:
+            logged["contrast"] = torch.stack(found).mean()
             loss = loss + self.losses.contrast * logged["contrast"]
+        if self.losses.coded_db:
+            coded = {k: term.log_variance for k, term in terms.items()}
+            logged["coded_db"] = self.coded_error(targets, coded)
+            loss = loss + self.losses.coded_db * logged["coded_db"]
         self.log_terms(logged)
         return loss
 
@@ -199,8 +204,13 @@ class SeparationModule(SpectrogramModule):
                 posterior, terms = vae.encode(P), {}
         else:
             solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
-            posterior, terms = solo.posterior.detach(), {"solo": solo.nll + self.losses.beta * solo.kl}
+            posterior, terms = (
+                solo.posterior.detach(),
+                {"solo": (solo.nll + self.losses.beta * solo.kl).mean()},
+            )
             terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
+            if self.losses.coded_db:
+                terms["coded_db"] = self.coded_error(targets, {k: solo.log_variance})
         match = (divergence(posterior, mixture) * sounds).mean() / bins_of(P, sizes)
         return {"match": match, **terms}
 
@@ -222,7 +232,7 @@ class SeparationModule(SpectrogramModule):
         found = divergence(solo.posterior.detach(), mixture.rows(rows)).mean() / bins_of(P, sizes)
         terms = {"match": found}
         if self.joint:
-            terms |= {"solo": solo.nll + self.losses.beta * solo.kl}
+            terms |= {"solo": (solo.nll + self.losses.beta * solo.kl).mean()}
             terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
         return {name: share * term for name, term in terms.items()}
 
@@ -263,10 +273,12 @@ def contrast_term(
     rivals = [source for source, name in zip(model.config.sources, names, strict=True) if name != names[k]]
     if not losses.contrast or not rivals:
         return {}
-    rival = model.source_vae(rivals[turn % len(rivals)])
-    other = solo_terms(rival, P, model.bands.sizes, losses.free_nats, noise)
+    vae, rival = model.source_vae(model.config.sources[k]), model.source_vae(rivals[turn % len(rivals)])
+    sizes, most = model.bands.sizes, losses.contrast_most
+    other = solo_terms(rival, P, sizes, losses.free_nats, noise)
+    lead = bounded_elbo(vae, P, sizes, most, own) - bounded_elbo(rival, P, sizes, most, other)
     sounds = P.mean((1, 2, 3)) > SILENT_POWER  # B
-    return {"contrast": (contrast(own.elbo, other.elbo, losses.contrast_margin) * sounds).mean()}
+    return {"contrast": (lacking(lead, losses.contrast_margin) * sounds).mean()}
 
 
 class MaskModule(SpectrogramModule):

@@ -72,6 +72,10 @@ class LossConfig:
             decoded and take no part in the Wiener filter. Means still count every source.
         contrast: weight of the margin by which a solo's own VAE must explain it better than another source's.
         contrast_margin: this margin, nats per bin of the ELBO.
+        contrast_most: nats per bin of likelihood, and of KL, that count at most in this comparison, > 0: without such
+            a bound the other source's VAE learns to fail wildly.
+        coded_db: weight of the error in dB of the Wiener-filtered sources when solos are decoded from their own codes
+            and everything else is known.
         in_turn: train the solo encoders of one source per step, in turn, instead of all in every step.
     """
 
@@ -88,20 +92,27 @@ class LossConfig:
     given: bool = False
     contrast: float = 0.0
     contrast_margin: float = 0.5
+    contrast_most: float = 3.0
+    coded_db: float = 0.0
     in_turn: bool = False
 
     def __post_init__(self) -> None:
         if self.solo_every < 1:
             raise RecipeError(f"losses.solo_every must be above zero, found {self.solo_every}")
+        if self.given and self.coded_db:
+            raise RecipeError("losses.coded_db does not go with losses.given=true")
 
 
 class SoloTerms(NamedTuple):
-    """NLL and KL of solos, means over the batch, and ELBOs `[B]`, all in nats per bin of the STFT; and posteriors."""
+    """The parts of the ELBO of solos in nats per bin of the STFT, and what was drawn.
+
+    Shape: nll and kl `[B]`, log_variance `[B, 2, N, T]`.
+    """
 
     nll: Tensor
     kl: Tensor
-    elbo: Tensor
     posterior: Posterior
+    log_variance: Tensor
 
 
 def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float, noise: Generators) -> SoloTerms:
@@ -111,19 +122,27 @@ def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float, noise
     """
     log_variance, posterior, priors = vae(P, noise)
     bins = bins_of(P, sizes)
-    nll = vae.nll(P, log_variance, sizes, linearise=True) / bins  # B
-    kl = vae.kl(posterior, priors, free_nats) / bins  # B
-    return SoloTerms(nll.mean(), kl.mean(), -(nll + kl), posterior)
+    nll = vae.nll(P, log_variance, sizes, linearise=True) / bins
+    return SoloTerms(nll, vae.kl(posterior, priors, free_nats) / bins, posterior, log_variance)
 
 
-def contrast(own: Tensor, rival: Tensor, margin: float) -> Tensor:
-    """What the ELBO of a solo under its own VAE lacks of a margin over that under another source's VAE.
+def bounded_elbo(vae: SourceVAE, P: Tensor, sizes: Tensor, most: float, solo: SoloTerms) -> Tensor:
+    """The ELBO of solos of which no bin's likelihood counts as more than `most` nats from the best, and KL likewise.
+
+    Shape: P `[B, 2, N, T]`, sizes `[N]` -> `[B]`, nats per bin.
+    """
+    nll = vae.nll(P, solo.log_variance, sizes, linearise=True, most=most) / bins_of(P, sizes)
+    return -(nll + solo.kl.clamp(max=most))
+
+
+def lacking(lead: Tensor, margin: float) -> Tensor:
+    """What the lead of a solo's own VAE over another source's lacks of a margin.
 
     A VAE that likes the solos of every source is no prior for its own; this keeps them apart.
 
-    Shape: own and rival `[B]` -> `[B]`, all in nats per bin, 0 where the margin is kept.
+    Shape: lead, of one ELBO over the other, `[B]` -> `[B]`, nats per bin, 0 where the margin is kept.
     """
-    return (margin - (own - rival)).clamp(min=0)
+    return (margin - lead).clamp(min=0)
 
 
 def bins_of(P: Tensor, sizes: Tensor) -> float:

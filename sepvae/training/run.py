@@ -18,6 +18,7 @@ from sepvae import checkpoint
 from sepvae.errors import RecipeError
 from sepvae.models.build import build
 from sepvae.models.separation import SeparationModel, SeparationVAE
+from sepvae.models.widening import widened
 from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SpectrogramModule, mean_levels
@@ -174,7 +175,8 @@ def build_module(config: DictConfig) -> SpectrogramModule:
 def take_weights(model: SeparationModel, config: DictConfig) -> None:
     """Take what fits of the models that `init` names, a later one's over an earlier one's.
 
-    Of a model with other sources that has only been trained on solos, the VAEs alone are taken: the rest of it is
+    A model with more latents takes those of one with fewer (`widened`). Of a model with other sources that has only
+    been trained on solos, the VAEs alone are taken: the rest of it is
     as it was made.
     """
     mine = model.state_dict()
@@ -190,6 +192,8 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
             and mine[name].shape == tensor.shape
             and (name.startswith("vaes.") or not only_vaes)
         }
+        if isinstance(source, SeparationVAE) and isinstance(model, SeparationVAE):
+            fitting |= widened(source, model)
         if not fitting:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)

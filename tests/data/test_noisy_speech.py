@@ -106,6 +106,26 @@ def test_songs_of_validation_and_test_are_no_training_noise(raw: Path) -> None:
     assert songs == {"hydrogen", "lithium", "potassium", "caesium", "francium"}
 
 
+def test_soundtracks_are_noise_without_songs_that_are_sung_and_of_long_ones_the_middle(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    for name, seconds in (("battle", 120), ("tux_rap", 120), ("jingle", 2)):
+        path = tmp_path / "supertux-data" / "usr" / f"{name}.ogg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        audio = 0.1 * rng.standard_normal(seconds * SAMPLE_RATE)
+        soundfile.write(path, audio, SAMPLE_RATE, format="OGG", subtype="VORBIS")
+    prepare("speech", tmp_path, tmp_path / "out", only=("soundtracks",))
+    (track,) = scan(tmp_path / "out" / "train", ("speech", "noise"))
+    assert track.solo
+    assert track.name.startswith("noise-music-supertux-data")
+    assert track.frames == noisy_speech.SOUNDTRACK_S * SAMPLE_RATE
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert set(manifest["corpora"]) == {"supertux-data"}
+    with pytest.raises(DataError, match="no music of"):
+        prepare("speech", tmp_path / "out", tmp_path / "none", only=("soundtracks",))
+
+
 def test_mixtures_with_music_begin_anywhere_in_the_song(raw: Path, tmp_path: Path) -> None:
     song = tmp_path / "song"
     song.mkdir()

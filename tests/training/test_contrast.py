@@ -1,13 +1,15 @@
 """The margin between the VAE of a source and those of the others: what it costs, whom it spares, that it is learnt."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from sepvae.models.features import log_power
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training.modules import contrast_term
-from sepvae.training.objectives import LossConfig, contrast, solo_terms
+from sepvae.training.objectives import LossConfig, bounded_elbo, lacking, solo_terms
 
 LOSSES = LossConfig(contrast=1.0, contrast_margin=0.5)
 
@@ -35,8 +37,8 @@ def lack(
 
 
 def test_only_what_lacks_of_the_margin_costs() -> None:
-    own, rival = torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([0.0, 0.5, 0.75, 2.0])
-    torch.testing.assert_close(contrast(own, rival, 0.5), torch.tensor([0.0, 0.0, 0.25, 1.5]))
+    lead = torch.tensor([1.0, 0.5, 0.25, -1.0])
+    torch.testing.assert_close(lacking(lead, 0.5), torch.tensor([0.0, 0.0, 0.25, 1.5]))
 
 
 def test_every_turn_looks_at_another_source(model: SeparationVAE, solos: torch.Tensor) -> None:
@@ -47,6 +49,20 @@ def test_every_turn_looks_at_another_source(model: SeparationVAE, solos: torch.T
             any(p.grad is not None for p in model.source_vae(s).parameters()) for s in model.config.sources
         ]
         assert reached == [True, *(other == turn for other in range(3))]
+
+
+def test_failing_wildly_counts_no_more_than_failing(model: SeparationVAE, solos: torch.Tensor) -> None:
+    vae, sizes = model.source_vae("drums"), model.bands.sizes
+    bins = 2 * float(sizes.sum()) * solos.shape[-1]
+    best = -vae.nll(solos, log_power(solos), sizes) / bins  # what no variances can exceed
+    vae.scale.mean.sub_(30)  # decodes variances that are 30 nats too small
+    noise = [torch.Generator().manual_seed(row) for row in range(len(solos))]
+    solo = solo_terms(vae, solos, sizes, 0.0, noise)
+    assert (best - bounded_elbo(vae, solos, sizes, math.inf, solo) > 20).all()
+    assert (best - bounded_elbo(vae, solos, sizes, 2.0, solo) <= 4).all()
+    torch.testing.assert_close(
+        bounded_elbo(vae, solos, sizes, math.inf, solo), -solo.nll - solo.kl, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_silence_is_nobodys(model: SeparationVAE, solos: torch.Tensor) -> None:

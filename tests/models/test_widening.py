@@ -1,0 +1,48 @@
+"""A model with more latents separates as the one it was made from, and has something new to learn."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sepvae.models.separation import SeparationConfig, SeparationVAE
+from sepvae.models.widening import widened
+
+
+def with_latents(config: SeparationConfig, latents: tuple[int, int, int]) -> SeparationVAE:
+    torch.manual_seed(len(latents) + sum(latents))
+    model = SeparationVAE(replace(config, vae=replace(config.vae, latent_channels=latents)))
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+@pytest.fixture
+def trained(tiny_model: SeparationVAE) -> SeparationVAE:
+    return with_latents(tiny_model.config, tiny_model.config.vae.latent_channels)
+
+
+def test_more_latents_change_no_output(trained: SeparationVAE, generator: torch.Generator) -> None:
+    few = trained.config.vae.latent_channels
+    model = with_latents(trained.config, tuple(d + extra for d, extra in zip(few, (1, 0, 3), strict=True)))
+    mine = model.state_dict()
+    alike = {k: v for k, v in trained.state_dict().items() if v.shape == mine[k].shape}
+    model.load_state_dict(alike | widened(trained, model), strict=False)
+    P = torch.rand(1, 2, model.config.vae.bands, 16, generator=generator)
+    side = torch.rand(1, model.config.vae.bands, 16, generator=generator) / 4
+    torch.testing.assert_close(model.band_log_variances(P, side), trained.band_log_variances(P, side))
+    old, new = trained.source_vae("bass"), model.source_vae("bass")
+    torch.testing.assert_close(new.decode(new.encode(P).mean), old.decode(old.encode(P).mean))
+    kept = slice(0, few[2])
+    for before, after in zip(trained.posteriors(P, side), model.posteriors(P, side), strict=True):
+        torch.testing.assert_close(after.levels[2].log_sd[:, kept], before.levels[2].log_sd)
+        assert after.levels[2].mean[:, few[2] :].std() > 0  # new latents say something, to be learnt from
+
+
+def test_other_shapes_are_left_alone(trained: SeparationVAE) -> None:
+    few = trained.config.vae.latent_channels
+    assert widened(trained, with_latents(trained.config, few)) == {}
+    assert widened(with_latents(trained.config, (few[0], few[1], few[2] + 1)), trained) == {}
+    wider = replace(trained.config, trunk_channels=tuple(2 * c for c in trained.config.trunk_channels))
+    assert widened(trained, with_latents(wider, (few[0], few[1], few[2] + 1))) == {}
