@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SEGMENT_S = 12.0
+SEGMENT_S = 18.0
 """Default length of a chunk: longer ones spend less on context, and more memory."""
 
 Audio = TypeVar("Audio", NDArray[Any], Tensor)

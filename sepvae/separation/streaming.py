@@ -19,6 +19,7 @@ from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, context_frames
 from sepvae.separation.quality import Quality
 from sepvae.separation.selection import Presence
+from sepvae.signal import wiener
 from sepvae.signal.chunking import ChunkedFilter
 
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
@@ -159,8 +160,9 @@ class SeparationStream:
     def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Tensor]:
         """STFTs of the core frames, one source after another: all at once would fill the memory."""
         M = masks(X, core)  # [K', 2, N, t]
+        X = X[None, ..., core]
         for source in range(self._sources):
-            yield X[..., core] * self._model.bands.expand(M[source])
+            yield wiener.apply(X, self._model.bands.expand(M[None, source : source + 1]))[0, 0]
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
         """Give the residual source what the stems do not add up to, and the absent sources silence."""
