@@ -12,22 +12,35 @@ import click
 import torch
 
 from sepvae import checkpoint
+from sepvae.models.separation import SeparationModel, SeparationVAE
+from sepvae.models.widening import widened
 from sepvae.pretrained import find
 
 DERIVED = ("weights", "format_version", "model", "sources", "sample_rate", "stft", "scores")
 """Entries of a card that belong to one set of weights."""
 
 
+def in_shape_of(model: SeparationModel, other: SeparationModel) -> dict[str, torch.Tensor]:
+    """The weights of another model, with those latents of `model` that it lacks, which its decoders do not hear."""
+    state = other.state_dict()
+    if other.config != model.config:
+        wider = (
+            isinstance(model, SeparationVAE) and isinstance(other, SeparationVAE) and widened(other, model)
+        )
+        if not wider:
+            raise click.ClickException("the models have different shapes")
+        state |= wider
+    return state
+
+
 @click.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
 def main(models: tuple[str, ...], out: Path) -> None:
-    """Write the mean of MODELS, names or folders, all of one shape."""
+    """Write the mean of MODELS, names or folders, in the shape of the last; earlier ones may have fewer latents."""
     loaded = [checkpoint.load(find(name)) for name in models]
     model, card = loaded[-1]
-    states = [each.state_dict() for each, _ in loaded]
-    if any(each.config != model.config for each, _ in loaded):
-        raise click.ClickException("the models have different shapes")
+    states = [in_shape_of(model, each) for each, _ in loaded]
     mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[-1]}
     model.load_state_dict({name: tensor.to(states[-1][name].dtype) for name, tensor in mean.items()})
     kept = {key: value for key, value in card.items() if key not in DERIVED}

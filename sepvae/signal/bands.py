@@ -54,7 +54,8 @@ class Bands(nn.Module):
         """
         if V.shape[-2] != self.count:
             raise ShapeError(f"expected {self.count} bands on axis -2, found {list(V.shape)}")
-        low, high = V.transpose(-1, -2).tensor_split([self.kept], -1)  # [..., T, bands]: as an STFT lies in memory
+        V = V.transpose(-1, -2)  # [..., T, N], as an STFT lies in memory
+        low, high = V.tensor_split([self.kept], -1)
         body, last = high[..., :-1], high[..., -1:]
         rest = self.n_bins - self.kept - body.shape[-1] * self.width
         bins = [low, body.repeat_interleave(self.width, -1), last.expand(*last.shape[:-1], rest)]
