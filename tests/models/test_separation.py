@@ -46,8 +46,14 @@ def test_context_is_enough_for_the_result_of_the_whole(model: SeparationModel) -
     X = mixture(model, 32 * (3 * context + 40))
     start, stop = context + 8, context + 24
     whole = model.log_variances(X)[..., start:stop]
-    part = model.log_variances(X[..., start - context : stop + context])[..., context:-context]
-    torch.testing.assert_close(part, whole, atol=1e-5, rtol=0)
+
+    def error(frames: int) -> float:
+        part = model.log_variances(X[..., start - frames : stop + frames])[..., frames:-frames]
+        return float((part - whole).abs().max())
+
+    # Values reach 16, where some processors round other lengths differently by 1.2e-5; too short a context costs more.
+    assert error(context) < 5e-5
+    assert error(context - 32) > 1e-3
 
 
 @torch.inference_mode()
