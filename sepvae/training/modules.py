@@ -204,10 +204,8 @@ class SeparationModule(SpectrogramModule):
                 posterior, terms = vae.encode(P), {}
         else:
             solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
-            posterior, terms = (
-                solo.posterior.detach(),
-                {"solo": (solo.nll + self.losses.beta * solo.kl).mean()},
-            )
+            posterior = solo.posterior.detach()
+            terms = {"solo": (solo.nll + self.losses.beta * solo.kl).mean()}
             terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
             if self.losses.coded_db:
                 terms["coded_db"] = self.coded_error(targets, {k: solo.log_variance})

@@ -8,13 +8,13 @@ import torch
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.models.widening import widened
 
+from ..conftest import stir
+
 
 def with_latents(config: SeparationConfig, latents: tuple[int, int, int]) -> SeparationVAE:
     torch.manual_seed(len(latents) + sum(latents))
     model = SeparationVAE(replace(config, vae=replace(config.vae, latent_channels=latents)))
-    for parameter in model.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
+    stir(model)
     return model.eval()
 
 

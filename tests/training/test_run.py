@@ -11,7 +11,7 @@ from sepvae import checkpoint
 from sepvae.data.mixing import ExcerptStream, Mixture
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
-from sepvae.training.run import compose, train
+from sepvae.training.run import build_module, compose, train
 
 from ..conftest import stir
 
@@ -43,6 +43,22 @@ def test_vae_then_separation_leaves_a_model_that_separates(
     assert all(torch.equal(before[name], frozen[name]) for name in decoders)
     assert any(not torch.equal(before[name], after[name]) for name in decoders)
     assert any(not torch.equal(before[name], frozen[name]) for name in trunk)
+
+
+def test_more_latents_than_those_of_init_begin_where_it_stands(
+    settings: Settings, tmp_path: Path, tiny_config: SeparationConfig
+) -> None:
+    model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=8000)).eval()
+    stir(model)
+    checkpoint.save(tmp_path / "before", model, {})
+    more = ",".join(str(d + 2) for d in tiny_config.vae.latent_channels)
+    changes = [f"init={tmp_path / 'before'}", f"model.vae.latent_channels=[{more}]"]
+    wider = build_module(compose("music/separation", settings(tmp_path / "run", *changes))).model.eval()
+    X = model.stft(0.1 * torch.randn(1, 2, 5000))
+    torch.testing.assert_close(
+        wider.log_variances(X), checkpoint.load(tmp_path / "before")[0].log_variances(X)
+    )
+    assert sum(p.numel() for p in wider.parameters()) > sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("in_turn", [True, pytest.param(False, marks=pytest.mark.slow)])
