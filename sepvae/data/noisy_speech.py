@@ -29,8 +29,9 @@ VALID_DIGIT_SPEAKERS = ("george", "nicolas")
 VALID_NOISE_SHARE = 0.06
 VARIATIONS = ("dry", "room", "room")
 SOUNDTRACKS = ("wesnoth-1.16-music", "singularity-music", "supertux-data", "ardentryst")
-"""Packages of games whose music has no singing, as far as `SUNG` does not say otherwise."""
+"""Packages of games whose music is taken to be without singing; not all of it was listened to."""
 SUNG = ("tux_rap", "voc-daytime", "voc-daytime2", "voc-night")
+"""Files of theirs that are left out, since their names speak of voices."""
 SOUNDTRACK_BYTES = 500_000
 """Shorter files are jingles and effects."""
 SOUNDTRACK_S = 100.0
