@@ -1,4 +1,4 @@
-"""The composed songs of the music set: which are written for which split, with what, and who sings."""
+"""The composed songs of the music set: which are written for which split, with what, and who sings; singers alone."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ from pathlib import Path
 
 import numpy as np
 
+from sepvae.data.composer import compose
 from sepvae.data.corpora import write_track
+from sepvae.data.effects import rms
 from sepvae.data.items import CORPORA, Item, seed_of
 from sepvae.data.kits import Samples
-from sepvae.data.music import HELD_OUT_MIDI, SAMPLE_RATE, SPEAKERS, TRAIN_MIDI
-from sepvae.data.producer import produce
+from sepvae.data.melody import write_vocals
+from sepvae.data.music import HELD_OUT_MIDI, SAMPLE_RATE, SPEAKERS, TRAIN_MIDI, make_speech
+from sepvae.data.producer import STEM_LEVELS_DB, produce
 from sepvae.data.render import find_soundfont
+from sepvae.data.styles import GENRES
 from sepvae.data.utterances import Speech
+from sepvae.data.vocals import make_vocals
+from sepvae.data.voices import VOICES, voices_under
 
 SECONDS = (55.0, 80.0)
 VALID_SINGER = "8226"
 """Sings in the songs of the validation, and nowhere else."""
 VALID_SONGS = 4
+LONGEST_TALK = 150
+"""Files of a voice that are spoken."""
+FILES_PER_SONG, MOST_SONGS = 40, 4
+SUNG_RMS_DB = STEM_LEVELS_DB["vocals"]
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,37 @@ def composed_items(root: Path, seed: int, soundfonts: Sequence[str | Path], song
             partial(make_composed, samples, voices, plan, partial(seed_of, seed, name), tuple(soundfonts)),
         )
         for plan, count in plans
-        for voices in [Speech(speech, plan.speakers)]
+        for voices in [Speech.of_folders(speech, plan.speakers)]
         for name in (f"{plan.name}-{index:04d}" for index in range(count))
     ]
+
+
+def singer_items(root: Path, seed: int) -> list[Item]:
+    """Solo tracks of the vocals from the voices of free programs: what they say, and songs that are sung with it."""
+    items = []
+    for voice, files in voices_under(root, VOICES).items():
+        spoken = f"speech-{voice.name}"
+        make = partial(make_speech, files[:LONGEST_TALK], partial(seed_of, seed, spoken), voice.package)
+        items.append(Item("train", spoken, (voice.package,), make))
+        speech = Speech({voice.name: files})
+        for index in range(min(MOST_SONGS, -(-len(files) // FILES_PER_SONG))):
+            sung = f"sung-{voice.name}-{index:02d}"
+            make = partial(make_sung, speech, voice.package, partial(seed_of, seed, sung))
+            items.append(Item("train", sung, ("composed", voice.package), make))
+    return items
+
+
+def make_sung(speech: Speech, corpus: str, rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
+    """Write one song and sing it alone."""
+    rng = rng_of()
+    line = None
+    while line is None:
+        song = compose(rng, float(rng.uniform(*SECONDS)), str(rng.choice(list(GENRES))))
+        line = write_vocals(song, rng)
+    audio, chosen = make_vocals(line, song.tempo, round(song.duration * SAMPLE_RATE), speech, rng)
+    audio *= np.float32(10 ** (SUNG_RMS_DB / 20) / max(rms(audio), 1e-6))
+    info = {"solo": True, "corpora": ["composed", corpus], "genre": song.genre, "vocals": chosen}
+    write_track(folder, {"vocals": audio / max(1.0, np.abs(audio).max())}, SAMPLE_RATE, info)
 
 
 def make_composed(

@@ -189,12 +189,30 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
 
 
 def _decoded(path: str | Path, start: int, frames: int | None) -> tuple[np.ndarray, int]:
-    """A part of any file that libsndfile reads, `[C, L]`, and its rate."""
+    """A part of any file that libsndfile reads, or of telephone prompts in G.722, `[C, L]`, and its rate."""
+    if Path(path).suffix == ".g722":
+        audio, rate = _g722(path)
+        return audio[:, start : None if frames is None else start + frames], rate
     with soundfile.SoundFile(str(path)) as file:
         if start:
             file.seek(min(start, file.frames))
         audio = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)
         return audio.T, file.samplerate
+
+
+def _g722(path: str | Path) -> tuple[np.ndarray, int]:
+    """A whole file of G.722, which has no header, `[C, L]`, and its rate."""
+    import av
+
+    try:
+        with av.open(str(path), format="g722") as container:
+            frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+            rate = container.streams.audio[0].rate
+    except (OSError, ValueError) as error:  # PyAV's errors are both
+        raise DataError(f"cannot read {path}: {error}") from error
+    if not frames:
+        raise DataError(f"cannot read {path}: it holds no audio")
+    return np.concatenate(frames, axis=1).astype(np.float32) / np.float32(32768), rate
 
 
 def _mapped(path: str | Path) -> tuple[np.ndarray, int] | None:

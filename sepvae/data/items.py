@@ -90,6 +90,85 @@ CORPORA = {
             ("singularity-music", "Endgame: Singularity", "CC BY-SA 3.0", "Max McCracken"),
             ("supertux-data", "SuperTux", "CC BY-SA 3.0, GPL-2+", "Marek Moeckel and others"),
             ("ardentryst", "Ardentryst", "GPL-3+", "Jordan Trudgett"),
+            ("hyperrogue-music", "HyperRogue", "CC BY-SA 3.0", "Shawn Parrotte, Lincoln Domina, Will Savino"),
+        )
+    },
+    **{
+        package: Corpus("", title, licence, f"{credit} (Debian package {package})")
+        for package, title, licence, credit in (
+            ("openttd-openmsx", "songs as MIDI files, rendered to stems", "GPL-2", "the OpenMSX project"),
+            (
+                "simutrans-data",
+                "songs as MIDI files, rendered to stems",
+                "Artistic-1.0",
+                "the Simutrans team",
+            ),
+            ("planetblupi-music-midi", "songs as MIDI files, rendered to stems", "GPL-3+", "EPSITEC SA"),
+            (
+                "festvox-ru",
+                "the recordings of a Russian voice for Festival",
+                "BSD-like",
+                "Nickolay V. Shmyrev",
+            ),
+            *(
+                (f"asterisk-core-sounds-{language}-g722", "telephone prompts", licence, credit)
+                for language, licence, credit in (
+                    ("en", "CC BY-SA 3.0", "Allison Smith"),
+                    ("es", "CC BY-SA 3.0", "Allison Smith"),
+                    ("fr", "CC BY-SA 3.0", "June Wallack"),
+                    ("it", "CC BY 3.0", "Carlo Flora"),
+                    ("ru", "CC BY 3.0", "Maxim, ivrvoice.ru"),
+                )
+            ),
+            ("fillets-ng-data-cs", "voices of the game Fish Fillets", "GPL-2+", "ALTAR interactive"),
+            ("fillets-ng-data-nl", "voices of the game Fish Fillets", "GPL-2+", "its Dutch translators"),
+            (
+                "tuxpaint-stamps-default",
+                "spoken names and sounds of Tux Paint's stamps",
+                "GPL-2",
+                "Bill Kendrick and others",
+            ),
+            (
+                "klettres-data",
+                "spoken letters and syllables of KLettres",
+                "GPL-2+",
+                "Anne-Marie Mahfouf and others",
+            ),
+            ("ktuberling-data", "spoken words of KTuberling", "GPL-2+", "the KTuberling team"),
+            ("kajongg", "spoken calls of the game Kajongg", "GPL-2+", "Wolfgang Rohdewald and others"),
+            ("hedgewars-data", "voices of the game Hedgewars", "GFDL-1.3", "the Hedgewars project"),
+            (
+                "redeclipse-data",
+                "sounds of the game Red Eclipse",
+                "CC BY-SA 3.0, CC BY 3.0, CC0",
+                "its authors",
+            ),
+            (
+                "supertuxkart-data",
+                "sounds and music of the game SuperTuxKart",
+                "CC BY-SA 3.0, CC BY-SA 4.0, CC BY 3.0, CC0, GPL, by file",
+                "its authors",
+            ),
+            ("wesnoth-1.16-data", "sounds of Battle for Wesnoth", "GPL-2+", "the Wesnoth project"),
+            ("torcs-data", "sounds of the game TORCS", "GPL-2+", "Eric Espié and others"),
+            ("minetest-data", "sounds of Minetest", "CC BY-SA 3.0, CC BY 3.0", "the Minetest project"),
+            ("searchandrescue-data", "sounds of Search and Rescue", "GPL", "WolfPack Entertainment"),
+            ("lincity-ng-data", "sounds of LinCity-NG", "GPL-2+", "the LinCity-NG team"),
+            (
+                "colobot-common-sounds",
+                "sounds of Colobot",
+                "GPL-3+",
+                "Daniel Roux, EPSITEC SA, TerranovaTeam",
+            ),
+            ("qabcs-data", "sounds of animals and things of qABCs", "GPL-3+", "DanSoft"),
+            (
+                "hydrogen-drumkits-effects",
+                "sound effects and guitars as kits for Hydrogen",
+                "GPL-2+, CC BY-SA 3.0, CC BY 3.0, CC0, by kit",
+                "the kits' authors",
+            ),
+            ("widelands-data", "sounds and music of the game Widelands", "GPL-2+", "the Widelands team"),
+            ("bucklespring-data", "keys of a keyboard", "GPL-2+", "Ico Doornekamp"),
         )
     },
     "presets": Corpus(
@@ -97,6 +176,22 @@ CORPORA = {
         "synthesizer presets of LMMS and ZynAddSubFX",
         "GPL-2+",
         "their authors, named in the files (Debian packages lmms-common, zynaddsubfx-data)",
+    ),
+    "hydrogen-data": Corpus(
+        "",
+        "the drum kits GMRockKit and TR808EmulationKit of the drum machine Hydrogen",
+        "GPL-2+",
+        "Glen MacArthur, Sebastian Moors, Artemiy Pavlov (Debian package hydrogen-data)",
+    ),
+    "hydrogen-drumkits": Corpus(
+        "",
+        "fourteen drum kits for the drum machine Hydrogen",
+        "CC0 1.0 (Audiophob), CC BY 3.0 (rumpf_kit), CC BY-SA 3.0 (BJA_Pacific, circAfrique), "
+        "GPL-2 (Black Pearl, Forzee, Gimme A Hand, Millo), "
+        "GPL-2+ (Colombo, with an exception for compositions; ElectricEmpire, HardElectro1, VariBreaks)",
+        "audiophobdubstep, Emanuel Rumpf, Luc Tanguay and Bransin James Anderson, Jim Harney, Glen MacArthur, "
+        "Vladimir Sadovnikov, Alexander Belokurov, Emiliano Grilli, Marcos Guglielmetti, Artemiy Pavlov "
+        "(Debian package hydrogen-drumkits)",
     ),
     **{
         f"tracker-{package}": Corpus(

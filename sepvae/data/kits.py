@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,23 @@ class Hit:
     time: float
     lane: str
     velocity: float
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The sounds of one lane, for strokes of different strength.
+
+    Args:
+        tops: the highest velocity that each sound is for, ascending.
+        sounds: each [2, L].
+    """
+
+    tops: tuple[float, ...]
+    sounds: tuple[np.ndarray, ...]
+
+    def at(self, velocity: float) -> np.ndarray:
+        """The sound of a stroke, [2, L]; the last one where the velocity is above all."""
+        return self.sounds[min(bisect_left(self.tops, velocity), len(self.sounds) - 1)]
 
 
 def lane_of(key: int) -> str:
@@ -216,22 +234,42 @@ def make_kit(samples: Samples, recorded: float, rng: np.random.Generator) -> dic
     for lane in LANES:
         if rng.random() < recorded:
             sound = samples.read(samples.pick("drums", LANE_FILES[lane], rng))
-            ratio = 2.0 ** (rng.uniform(-2.5, 2.5) / 12)
-            sound = soxr.resample(sound.T, SAMPLE_RATE * ratio, SAMPLE_RATE).T[:, : int(2.5 * SAMPLE_RATE)]
+            sound = repitch(sound, rng.uniform(-2.5, 2.5), 2.5)
         else:
             sound = np.repeat(synth_one(lane, rng)[None], 2, axis=0)
-        fade = min(sound.shape[1], 400)
-        sound = sound.astype(np.float32)
-        sound[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-        position = 0.0 if lane in ("kick", "snare") else rng.uniform(-0.5, 0.5)
-        gain = 10 ** ((LANE_LEVELS_DB[lane] + rng.normal(0, 2)) / 20) / max(np.abs(sound).max(), 1e-6)
-        balance = np.array([[min(1, 1 - position)], [min(1, 1 + position)]])
-        kit[lane] = (sound * gain * balance).astype(np.float32)
+        kit[lane] = place(sound, *choose_place(lane, rng))
     return kit
 
 
-def sequence(hits: Sequence[Hit], kit: Mapping[str, np.ndarray], length: int) -> np.ndarray:
+def repitch(sound: np.ndarray, semitones: float, longest_s: float) -> np.ndarray:
+    """A recorded sound [2, L] played faster or slower, and cut to a length."""
+    ratio = 2.0 ** (semitones / 12)
+    return soxr.resample(sound.T, SAMPLE_RATE * ratio, SAMPLE_RATE).T[:, : int(longest_s * SAMPLE_RATE)]
+
+
+def choose_place(lane: str, rng: np.random.Generator) -> tuple[float, float]:
+    """The position of a lane, -0.5 (left) to 0.5, and its peak level in dB, around those of a usual kit."""
+    position = 0.0 if lane in ("kick", "snare") else rng.uniform(-0.5, 0.5)
+    return position, LANE_LEVELS_DB[lane] + rng.normal(0, 2)
+
+
+def place(sound: np.ndarray, position: float, level_db: float) -> np.ndarray:
+    """Bring a sound [2, L] to a position and a peak level, and fade its last milliseconds."""
+    fade = min(sound.shape[1], 400)
+    sound = sound.astype(np.float32)
+    sound[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    gain = 10 ** (level_db / 20) / max(np.abs(sound).max(), 1e-6)
+    balance = np.array([[min(1, 1 - position)], [min(1, 1 + position)]])
+    return (sound * gain * balance).astype(np.float32)
+
+
+def sequence(hits: Sequence[Hit], kit: Mapping[str, np.ndarray | Layers], length: int) -> np.ndarray:
     """Play hits on a kit; a closed hat stops an open one.
+
+    Args:
+        hits: what to play.
+        kit: lane -> its sound [2, L], or its sounds by velocity.
+        length: samples to return.
 
     Shape:
         -> [2, L]
@@ -239,7 +277,8 @@ def sequence(hits: Sequence[Hit], kit: Mapping[str, np.ndarray], length: int) ->
     out = np.zeros((2, length), np.float32)
     closed = np.array([hit.time for hit in hits if hit.lane == "hat"])
     for hit in hits:
-        sound = kit[hit.lane]
+        entry = kit[hit.lane]
+        sound = entry.at(hit.velocity) if isinstance(entry, Layers) else entry
         start = max(0, round(hit.time * SAMPLE_RATE))
         if hit.lane == "open" and (later := closed[closed > hit.time + 0.01]).size:
             stop = int((later.min() - hit.time) * SAMPLE_RATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from sepvae.data.render import (
 )
 from sepvae.errors import DataError
 
+log = logging.getLogger(__name__)
 SAMPLE_RATE = 44100
 SPEECH_ACTIVE_DB = -20.0
 DEMO_PEAK = 0.9
@@ -90,7 +92,7 @@ def speech_items(root: Path, seed: int) -> list[Item]:
         for index, part in enumerate(_parts_of_equal_bytes(files, 5)):
             name = f"speech-{speaker}-{index:02d}"
             rng = partial(seed_of, seed, name)
-            items.append(Item("train", name, ("speech",), partial(make_speech, part, rng)))
+            items.append(Item("train", name, ("speech",), partial(make_speech, part, rng, "speech")))
     return items
 
 
@@ -103,7 +105,9 @@ def _parts_of_equal_bytes(files: Sequence[Path], count: int) -> list[list[Path]]
     return [part for part in parts if part]
 
 
-def make_speech(files: Sequence[Path], rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
+def make_speech(
+    files: Sequence[Path], rng_of: Callable[[], np.random.Generator], corpus: str, folder: Path
+) -> None:
     """Join utterances with short pauses, each brought near `SPEECH_ACTIVE_DB` while it is active."""
     rng = rng_of()
     pieces = []
@@ -113,7 +117,7 @@ def make_speech(files: Sequence[Path], rng_of: Callable[[], np.random.Generator]
         pieces.append(audio * np.float32(10 ** (gain_db / 20)))
         pieces.append(np.zeros((2, int(rng.uniform(0.2, 1.0) * SAMPLE_RATE)), np.float32))
     stems = {"vocals": np.concatenate(pieces, axis=1)}
-    write_track(folder, stems, SAMPLE_RATE, {"solo": True, "corpora": ["speech"]})
+    write_track(folder, stems, SAMPLE_RATE, {"solo": True, "corpora": [corpus]})
 
 
 def active_rms_db(audio: np.ndarray, block: int = 4410, range_db: float = 30.0) -> float:
@@ -152,9 +156,8 @@ class Rendering:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """Keys in `CORPORA` of all that is heard."""
+        """Keys in `CORPORA` of who plays."""
         return (
-            "midi",
             self.corpus,
             *(("sonic-pi",) if self.produced else ()),
             *(("avldrums",) if self.kits else ()),
@@ -185,6 +188,8 @@ HELD_OUT_MIDI = {
         Rendering("test-midi-known", "FluidR3_GM.sf2", "fluidr3", 60.0),
     ),
 }
+SCORES = ("openttd-openmsx", "simutrans-data", "planetblupi-music-midi")
+"""Packages of free programs with songs as MIDI files."""
 HELD_OUT_COUNTS = {"test": 8, "valid": 4}
 MIX_RMS_DB = (-20.0, -16.0)
 MIX_PEAK = 0.95
@@ -226,6 +231,11 @@ def midi_soundfonts(variations: int) -> list[str]:
     return sorted({name for r in (*held_out, *VARIATIONS[:variations]) for name in r.soundfonts})
 
 
+def score_soundfonts() -> list[str]:
+    """File names of the SoundFonts that the MIDI files of free programs need."""
+    return sorted({name for rendering in VARIATIONS for name in rendering.soundfonts})
+
+
 def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variations: int) -> list[Item]:
     """The MIDI files of each split, rendered; the training files in several variations."""
     splits = split_midi(raw_files(root, "midi", "*.mid"), seed)
@@ -240,27 +250,70 @@ def midi_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variatio
         for index in range(variations)
         for path in splits["train"]
     ]
+    samples = root / CORPORA["sonic-pi"].folder
     return [
-        Item(
-            rendering.split,
-            name,
-            rendering.corpora,
-            partial(
-                make_midi,
-                path,
-                rendering,
-                partial(seed_of, seed, rendering.split, name),
-                tuple(soundfonts),
-                root / CORPORA["sonic-pi"].folder,
-            ),
-        )
+        _midi_item(rendering, path, name, "midi", seed, soundfonts, samples)
         for rendering, path, name in plans
     ]
+
+
+def score_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variations: int) -> list[Item]:
+    """MIDI files of free programs, under `scores/<package>`, rendered like the other training files.
+
+    The first version of each is that of the next of `VARIATIONS`, so that one version uses all of them in turn.
+
+    Raises:
+        DataError: there is none.
+    """
+    samples = root / CORPORA["sonic-pi"].folder
+    known: set[str] = set()
+    items = []
+    for package in SCORES:
+        for path in sorted((root / "scores" / package).rglob("*.mid")):
+            try:
+                score = load_score(path)
+            except DataError as error:
+                log.warning("left out: %s", error)
+                continue
+            full = sum(len(notes) >= MIN_ONSETS for notes in onsets(score).values())
+            if score.duration < MIN_SECONDS or full < 2 or (key := content_hash(score)) in known:
+                continue
+            known.add(key)
+            items += [
+                _midi_item(
+                    VARIATIONS[(len(known) + index) % len(VARIATIONS)],
+                    path,
+                    f"midi-{package}-{path.stem}-{index:02d}",
+                    package,
+                    seed,
+                    soundfonts,
+                    samples,
+                )
+                for index in range(variations)
+            ]
+    if not items:
+        raise DataError(f"no MIDI files of {', '.join(SCORES)} under {root / 'scores'}")
+    return items
+
+
+def _midi_item(
+    rendering: Rendering,
+    path: Path,
+    name: str,
+    corpus: str,
+    seed: int,
+    soundfonts: Sequence[str | Path],
+    samples: Path,
+) -> Item:
+    rng_of = partial(seed_of, seed, rendering.split, name)
+    make = partial(make_midi, path, rendering, corpus, rng_of, tuple(soundfonts), samples)
+    return Item(rendering.split, name, (corpus, *rendering.corpora), make)
 
 
 def make_midi(
     path: Path,
     rendering: Rendering,
+    corpus: str,
     rng_of: Callable[[], np.random.Generator],
     soundfonts: Sequence[str | Path],
     samples: Path,
@@ -299,7 +352,7 @@ def make_midi(
         stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
     info |= {
         "solo": False,
-        "corpora": list(rendering.corpora),
+        "corpora": [corpus, *rendering.corpora],
         "file": path.name,
         "start_s": start,
         "end_s": end,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +15,17 @@ from sepvae.data.acoustics import coloured_noise, hum, in_room, room
 from sepvae.data.corpora import EXTENSIONS, read_audio, resample, write_track
 from sepvae.data.items import Item, raw_files, seed_of
 from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db
+from sepvae.data.voices import (
+    HELD_OUT_SOUNDS,
+    HELD_OUT_VOICES,
+    SOUNDS,
+    VOICES,
+    sounds_under,
+    voices_under,
+)
 from sepvae.errors import DataError
 
+log = logging.getLogger(__name__)
 SAMPLE_RATE = 16000
 SNRS_DB = (-5, 0, 5, 10, 15)
 TEST_S = 20.0
@@ -28,13 +39,43 @@ TEST_SPEAKER = "8226"
 VALID_DIGIT_SPEAKERS = ("george", "nicolas")
 VALID_NOISE_SHARE = 0.06
 VARIATIONS = ("dry", "room", "room")
-SOUNDTRACKS = ("wesnoth-1.16-music", "singularity-music", "supertux-data", "ardentryst")
+SOUNDTRACKS = (
+    "wesnoth-1.16-music",
+    "singularity-music",
+    "supertux-data",
+    "ardentryst",
+    "hyperrogue-music",
+    "supertuxkart-data",
+    "widelands-data",
+)
 """Packages of games whose music is taken to be without singing; not all of it was listened to."""
 SUNG = ("tux_rap", "voc-daytime", "voc-daytime2", "voc-night")
 """Files of theirs that are left out, since their names speak of voices."""
 SOUNDTRACK_BYTES = 500_000
 """Shorter files are jingles and effects."""
 SOUNDTRACK_S = 100.0
+FILES_PER_VOICE_TRACK, FILES_PER_SOUND_TRACK = 90, 60
+SOUND_S = 20.0
+"""Of a longer noise the middle is taken."""
+
+
+@dataclass(frozen=True)
+class MixturePlan:
+    """A set of mixtures at fixed SNRs.
+
+    Args:
+        split: the set.
+        speech: files to draw the voices from.
+        noises: files, or folders of a song's stems, to draw the noise from.
+        corpora: keys in `CORPORA` of both.
+        count: mixtures at each of `SNRS_DB`.
+    """
+
+    split: str
+    speech: Sequence[Path]
+    noises: Sequence[Path]
+    corpora: tuple[str, ...]
+    count: int
 
 
 def speech_items(root: Path, seed: int) -> list[Item]:
@@ -45,7 +86,7 @@ def speech_items(root: Path, seed: int) -> list[Item]:
         for index, part in enumerate(_parts(files, 4)):
             for variation, kind in enumerate(VARIATIONS):
                 name = f"speech-{speaker}-{index:02d}-{variation}"
-                make = partial(make_speech, part, kind, partial(seed_of, seed, name))
+                make = partial(make_speech, part, kind, partial(seed_of, seed, name), "speech")
                 items.append(Item("train", name, ("speech",), make))
     return items
 
@@ -98,6 +139,35 @@ def soundtrack_items(root: Path, seed: int) -> list[Item]:
     return items
 
 
+def package_items(root: Path, seed: int) -> list[Item]:
+    """Voices and noises of free programs: solo tracks for training, and mixtures of held-out ones for validation.
+
+    Raises:
+        DataError: the packages with the voices or with the noises are missing.
+    """
+    items = []
+    for voice, files in voices_under(root, VOICES).items():
+        for index, part in enumerate(_parts(files, -(-len(files) // FILES_PER_VOICE_TRACK))):
+            for kind in ("dry", "room"):
+                name = f"voice-{voice.name}-{index:02d}-{kind}"
+                make = partial(make_speech, part, kind, partial(seed_of, seed, name), voice.package)
+                items.append(Item("train", name, (voice.package,), make))
+    for sounds, files in sounds_under(root, SOUNDS).items():
+        for index, part in enumerate(_parts(files, -(-len(files) // FILES_PER_SOUND_TRACK))):
+            name = f"noise-sounds-{sounds.package}-{index:02d}"
+            make = partial(make_noise, part, partial(seed_of, seed, name), sounds.package, SOUND_S)
+            items.append(Item("train", name, (sounds.package,), make))
+    voices, noises = voices_under(root, HELD_OUT_VOICES), sounds_under(root, HELD_OUT_SOUNDS)
+    plan = MixturePlan(
+        "valid-voices",
+        [path for files in voices.values() for path in files],
+        [path for files in noises.values() for path in files],
+        (*(voice.package for voice in voices), *(sounds.package for sounds in noises)),
+        3,
+    )
+    return items + _mixtures([plan], seed)
+
+
 def mixture_items(root: Path, seed: int) -> list[Item]:
     """Mixtures at fixed SNRs: a speaker, sounds and songs that training never hears, and spoken digits likewise."""
     noises = raw_files(root, "noise", "test/*.opus")
@@ -106,20 +176,27 @@ def mixture_items(root: Path, seed: int) -> list[Item]:
     foreign = raw_files(root, "demo", "*.mp3")[0].parent
     songs = [*(_song(root, song) for song in ALBUM_SPLITS["test-album"]), foreign]
     plans = [
-        ("valid", digits(root, True), validation_noise(root, seed), ("digits", "noise"), 2),
-        ("valid-music", digits(root, True), held_out_songs, ("digits", "album"), 2),
-        ("test", voices, noises, ("speech", "noise"), 6),
-        ("test-digits", digits(root, False), noises, ("digits", "noise"), 6),
-        ("test-music", voices, songs, ("speech", "album", "demo"), 6),
+        MixturePlan("valid", digits(root, True), validation_noise(root, seed), ("digits", "noise"), 2),
+        MixturePlan("valid-music", digits(root, True), held_out_songs, ("digits", "album"), 2),
+        MixturePlan("test", voices, noises, ("speech", "noise"), 6),
+        MixturePlan("test-digits", digits(root, False), noises, ("digits", "noise"), 6),
+        MixturePlan("test-music", voices, songs, ("speech", "album", "demo"), 6),
     ]
+    return _mixtures(plans, seed)
+
+
+def _mixtures(plans: Sequence[MixturePlan], seed: int) -> list[Item]:
+    """Every plan's mixtures, at all SNRs, every other one in a room."""
     items = []
-    for split, speech, sounds, corpora, count in plans:
+    for plan in plans:
         for snr_db in SNRS_DB:
-            for index in range(count):
+            for index in range(plan.count):
                 name = f"snr{snr_db:+03d}-{index}"
-                rng_of = partial(seed_of, seed, split, name)
-                make = partial(make_mixture, speech, sounds, snr_db, index % 2 == 1, corpora, rng_of)
-                items.append(Item(split, name, corpora, make))
+                rng_of = partial(seed_of, seed, plan.split, name)
+                make = partial(
+                    make_mixture, plan.speech, plan.noises, snr_db, index % 2 == 1, plan.corpora, rng_of
+                )
+                items.append(Item(plan.split, name, plan.corpora, make))
     return items
 
 
@@ -177,6 +254,15 @@ def mono(path: Path) -> np.ndarray:
     return resample(audio.mean(axis=0, keepdims=True), rate, SAMPLE_RATE)[0]
 
 
+def _readable(files: Sequence[Path]) -> Iterator[np.ndarray]:
+    """The files as `mono` gives them; those that cannot be read are left out and named."""
+    for path in files:
+        try:
+            yield mono(path)
+        except DataError as error:
+            log.warning("left out: %s", error)
+
+
 def _is_instrument(file: Path) -> bool:
     return file.suffix in EXTENSIONS and file.stem != "vocals"
 
@@ -198,13 +284,12 @@ def fade(audio: np.ndarray, seconds: float = 0.02) -> np.ndarray:
 
 
 def make_speech(
-    files: Sequence[Path], kind: str, rng_of: Callable[[], np.random.Generator], folder: Path
+    files: Sequence[Path], kind: str, rng_of: Callable[[], np.random.Generator], corpus: str, folder: Path
 ) -> None:
     """Join utterances with short pauses; in a room, every utterance has its own, and one in six is narrow-band."""
     rng = rng_of()
     pieces = []
-    for path in files:
-        audio = mono(path)
+    for audio in _readable(files):
         if kind == "room":
             audio = np.pad(audio, (0, SAMPLE_RATE // 4))
             audio = in_room(audio, room(SAMPLE_RATE, rng))
@@ -213,7 +298,7 @@ def make_speech(
                 audio = np.pad(narrow, (0, max(0, audio.size - narrow.size)))[: audio.size]
         pieces.append(at_level(audio, SPEECH_DB + rng.normal(0, 2)))
         pieces.append(np.zeros(int(rng.uniform(0.1, 0.8) * SAMPLE_RATE), np.float32))
-    _write(folder, {"speech": np.concatenate(pieces)}, ("speech",), solo=True)
+    _write(folder, {"speech": np.concatenate(pieces)}, (corpus,), solo=True)
 
 
 def make_noise(
@@ -226,8 +311,7 @@ def make_noise(
     """Join recordings, of long ones the middle, each at nearly the same level; short ones are repeated."""
     rng = rng_of()
     pieces = []
-    for path in files:
-        audio = mono(path)
+    for audio in _readable(files):
         if longest_s is not None:
             start = max(0, audio.size - round(longest_s * SAMPLE_RATE)) // 2
             audio = audio[start : start + round(longest_s * SAMPLE_RATE)]

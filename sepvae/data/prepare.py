@@ -12,14 +12,24 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.data import basslines, compositions, found, music, noisy_speech, presets
+from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.programs import find_program
 from sepvae.data.render import find_soundfont
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
-ON_REQUEST = ("projects", "modules", "guitars", "presets", "soundtracks")
+ON_REQUEST = (
+    "projects",
+    "modules",
+    "guitars",
+    "presets",
+    "drumkits",
+    "scores",
+    "singers",
+    "soundtracks",
+    "packages",
+)
 """Parts that are made only when they are named, since their raw material lies in folders of its own."""
 SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
 """Name of a set that can be built from the raw material -> its rate in hertz."""
@@ -46,8 +56,9 @@ def prepare(
         out: folder of the sets, one sub-folder per split.
         seed: decides every random choice.
         jobs: processes, > 0.
-        only: parts to make; of music album, demo, speech, midi, composed, basses, projects, modules, guitars and
-            presets, of speech speech, noise, mixtures and soundtracks; None makes all but `ON_REQUEST`.
+        only: parts to make; of music album, demo, speech, midi, composed, basses, projects, modules, guitars,
+            presets, drumkits and singers, of speech speech, noise, mixtures, soundtracks and packages; None makes
+            all but `ON_REQUEST`.
         soundfonts: folders to look for SoundFonts in, before the usual places.
         variations: versions of each training MIDI file, > 0, rendered in turn as `music.VARIATIONS` says.
         songs: how many songs to compose, >= 0.
@@ -68,9 +79,13 @@ def prepare(
     if unknown := set(only or ()) - set(makers):
         raise DataError(f"no such part of {name}: {', '.join(sorted(unknown))} (known: {', '.join(makers)})")
     parts = [part for part in makers if (part not in ON_REQUEST if only is None else part in only)]
-    if {"midi", "composed"} & set(parts):
+    if {"midi", "composed", "scores"} & set(parts):
         find_program("fluidsynth")
-        needed = music.midi_soundfonts(variations) if "midi" in parts else compositions.SOUNDFONTS
+        needed = compositions.SOUNDFONTS if "composed" in parts else ()
+        if "midi" in parts:
+            needed = (*needed, *music.midi_soundfonts(variations))
+        if "scores" in parts:
+            needed = (*needed, *music.score_soundfonts())
         for soundfont in needed:
             find_soundfont(soundfont, soundfonts)
     known = read_manifest(out)
@@ -92,6 +107,7 @@ def makers_of(
             "noise": lambda: noisy_speech.noise_items(root, seed),
             "mixtures": lambda: noisy_speech.mixture_items(root, seed),
             "soundtracks": lambda: noisy_speech.soundtrack_items(root, seed),
+            "packages": lambda: noisy_speech.package_items(root, seed),
         }
     return {
         "album": lambda: music.album_items(root),
@@ -104,6 +120,9 @@ def makers_of(
         "modules": lambda: found.module_items(root),
         "guitars": lambda: found.guitar_items(root),
         "presets": lambda: presets.preset_items(root, seed),
+        "drumkits": lambda: drumkits.drumkit_items(root, seed),
+        "scores": lambda: music.score_items(root, seed, soundfonts, variations),
+        "singers": lambda: compositions.singer_items(root, seed),
     }
 
 

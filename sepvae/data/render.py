@@ -13,6 +13,7 @@ from pathlib import Path
 import mido
 import numpy as np
 import soundfile
+from mido import KeySignatureError
 
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
@@ -65,7 +66,7 @@ def load_score(path: str | Path) -> Score:
             is_bank = message.type == "control_change" and message.control in (0, 32)
             if not message.is_meta and hasattr(message, "channel") and not is_bank:
                 events.append((now, message))
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, KeySignatureError) as error:
         raise DataError(f"cannot read {path}: {type(error).__name__} {error}") from error
     return Score(tuple(events))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -135,18 +135,24 @@ class Speech:
     """Recordings of some speakers, analysed when they are drawn.
 
     Args:
-        folder: holds a folder for each speaker.
-        speakers: their names.
-
-    Raises:
-        DataError: a speaker without recordings.
+        files: each speaker's, at least one.
     """
 
-    def __init__(self, folder: str | Path, speakers: Sequence[str]) -> None:
-        self.files = {name: sorted((Path(folder) / name).glob("*.opus")) for name in speakers}
-        for name, files in self.files.items():
-            if not files:
+    def __init__(self, files: Mapping[str, Sequence[Path]]) -> None:
+        self.files = files
+
+    @classmethod
+    def of_folders(cls, folder: str | Path, speakers: Sequence[str]) -> Speech:
+        """What the folders of some speakers hold as `.opus`.
+
+        Raises:
+            DataError: a speaker without recordings.
+        """
+        files = {name: sorted((Path(folder) / name).glob("*.opus")) for name in speakers}
+        for name, recordings in files.items():
+            if not recordings:
                 raise DataError(f"no *.opus in {Path(folder) / name}")
+        return cls(files)
 
     def draw(self, rng: np.random.Generator, syllables: int) -> tuple[str, list[Utterance]]:
         """Draw a speaker and utterances that have so many syllables together, or as many as a few utterances have.

@@ -106,7 +106,7 @@ def write_speech() -> Callable[..., Path]:
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Speech:
-    return Speech(_write_speech(tmp_path / "speech"), ("a",))
+    return Speech.of_folders(_write_speech(tmp_path / "speech"), ("a",))
 
 
 @pytest.fixture

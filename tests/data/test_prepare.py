@@ -143,6 +143,25 @@ def test_midi_splits_never_share_the_same_notes(tmp_path: Path, write_midi: Writ
     assert {path.stem for path in splits["train"]} > {"no-bass", "short"}
 
 
+def test_midi_files_of_free_programs_are_played_once_and_in_turn_by_all_kinds_of_players(
+    tmp_path: Path, write_midi: Writer
+) -> None:
+    songs = tmp_path / "scores" / "openttd-openmsx" / "usr"
+    songs.mkdir(parents=True)
+    for index in range(3):
+        write_midi(songs / f"m{index}.mid", seconds=24, shift=index)
+    write_midi(songs / "same.mid", seconds=24, shift=1)
+    write_midi(songs / "short.mid", seconds=8)
+    (songs / "broken.mid").write_bytes(b"MThd")
+    items = music.score_items(tmp_path, 0, (), 1)
+    assert [item.name for item in items] == [f"midi-openttd-openmsx-m{index}-00" for index in range(3)]
+    assert {item.split for item in items} == {"train"}
+    players = {item.corpora for item in items}
+    assert players == {("openttd-openmsx", *rendering.corpora) for rendering in music.VARIATIONS}
+    with pytest.raises(DataError, match=r"no MIDI files of openttd-openmsx.*scores"):
+        music.score_items(tmp_path / "scores", 0, (), 1)
+
+
 def test_midi_and_composed_songs_are_made_from_one_seed(
     raw: Path,
     tmp_path: Path,

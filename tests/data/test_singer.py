@@ -186,10 +186,10 @@ def test_treatment_is_sane_whatever_is_drawn(rng: np.random.Generator) -> None:
 
 def test_speech_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \*\.opus in .*nobody"):
-        Speech(tmp_path, ("nobody",))
+        Speech.of_folders(tmp_path, ("nobody",))
     with pytest.raises(DataError, match="no voice"):
         analyse(np.zeros(16000), 16000)
     (tmp_path / "a").mkdir()
     soundfile.write(tmp_path / "a" / "0.opus", np.zeros(16000), 16000, format="OGG", subtype="OPUS")
     with pytest.raises(DataError, match="no voice in the recordings of speaker a"):
-        Speech(tmp_path, ("a",)).draw(rng_of(0), 5)
+        Speech.of_folders(tmp_path, ("a",)).draw(rng_of(0), 5)
