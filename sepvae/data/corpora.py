@@ -308,7 +308,11 @@ def write_track(
         text = json.dumps({**info, "gain": gain}, indent=1, sort_keys=True)
         (draft / INFO_NAME).write_text(text + "\n", encoding="utf-8")
         draft.chmod(0o755)
-        os.replace(draft, folder)
+        try:
+            os.replace(draft, folder)
+        except OSError:
+            if not folder.is_dir():  # else another run made the same track meanwhile
+                raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return gain

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sepvae.data import corpora
 from sepvae.data.corpora import headroom, read_audio, read_stems, resample, scan, write_track
 from sepvae.errors import DataError
 
@@ -178,6 +179,22 @@ def test_a_track_that_fails_half_way_leaves_nothing(
     with pytest.raises(OSError, match="no space left"):
         write_track(tmp_path / "song", {"vocals": noise(rng), "drums": noise(rng)}, RATE, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_track_that_another_run_has_made_meanwhile_stays(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = corpora.os.replace
+
+    def late(draft: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "vocals.wav").write_bytes(b"theirs")
+        real(draft, folder)
+
+    monkeypatch.setattr(corpora.os, "replace", late)
+    write_track(tmp_path / "song", {"vocals": noise(rng)}, RATE, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["song"]
+    assert (tmp_path / "song" / "vocals.wav").read_bytes() == b"theirs"
 
 
 def test_silence_and_nonsense_are_not_written(tmp_path: Path, rng: np.random.Generator) -> None:
