@@ -63,6 +63,15 @@ def test_what_is_no_midi_file_is_named(tmp_path: Path) -> None:
         load_score(tmp_path / "bad.mid")
 
 
+def test_a_key_signature_that_does_not_exist_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    key = b"\x00\xff\x59\x02\xff\xff"  # one flat, in the mode 255
+    track = key + b"\x00\xff\x2f\x00"
+    header = b"MThd" + (6).to_bytes(4, "big") + bytes([0, 0, 0, 1, 0, 96])
+    (tmp_path / "key.mid").write_bytes(header + b"MTrk" + len(track).to_bytes(4, "big") + track)
+    with pytest.raises(DataError, match=r"key\.mid: KeySignatureError"):
+        load_score(tmp_path / "key.mid")
+
+
 def test_each_note_lands_in_exactly_one_stem(tmp_path: Path, write_midi: Writer) -> None:
     score = load_score(write_midi(tmp_path / "x.mid"))
     parts = {group: pitches(part) for group, part in split_score(score).items()}
