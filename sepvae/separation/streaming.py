@@ -17,11 +17,14 @@ from sepvae.audio.resample import Resampler
 from sepvae.errors import SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, context_frames
+from sepvae.separation.highs import Highs
 from sepvae.separation.quality import Quality
 from sepvae.separation.selection import Presence
 from sepvae.signal import wiener
 from sepvae.signal.chunking import ChunkedFilter
 
+AUDIBLE_HZ = 16_000
+"""Above this the residual source takes everything."""
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
 
 
@@ -30,10 +33,10 @@ class SeparationStream:
 
     No sample is left out or moved: the n-th sample that comes back belongs to the n-th that went in,
     `latency_s` later at the most. Stems come at the rate, with the channels and in the float type of the
-    signal. Channels are separated in pairs, a single or last odd one as two equal channels. Whatever the
-    other stems leave of the signal goes
-    to the residual source: so all stems add up to the signal, content above the model's Nyquist
-    included. A stream belongs to one thread; several streams of one model may run side by side.
+    signal. Channels are separated in pairs, a single or last odd one as two equal channels. What the stems
+    leave of the signal, content above the model's Nyquist above all, goes to the residual source; where that can be
+    heard, each stem gets a share of it (`Highs`). So all stems add up to the signal. A stream belongs to one thread;
+    several streams of one model may run side by side.
 
     Args:
         model: separation model in evaluation mode.
@@ -82,6 +85,12 @@ class SeparationStream:
             )
             self._filters.append(chunks)
         self._rates = sample_rate, config.sample_rate
+        reach_hz = config.sample_rate / 2
+        self._highs = (
+            Highs(self._sources, channels, sample_rate, reach_hz, self._residual)
+            if reach_hz < min(AUDIBLE_HZ, sample_rate / 2)
+            else None
+        )
         self._wanted_frames = self._filters[0].core_frames
         self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
         self._energy = self._residual_energy = 0.0
@@ -98,7 +107,8 @@ class SeparationStream:
         It is the length of a chunk and of the context after it; `segment_s` sets the former.
         """
         resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
-        return self._filters[0].latency / self._rates[1] + 2 * resampling
+        highs = self._highs.latency / self._rates[0] if self._highs else 0.0
+        return self._filters[0].latency / self._rates[1] + 2 * resampling + highs
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -113,7 +123,10 @@ class SeparationStream:
 
     @property
     def residual_db(self) -> float | None:
-        """Energy so far of what the model did not reach, relative to the signal's; None for silence."""
+        """Energy so far of what the model did not reach and the residual source got, relative to the signal's.
+
+        None for silence.
+        """
         if self._energy == 0 or self._residual_energy == 0:
             return None
         return 10 * math.log10(self._residual_energy / self._energy)
@@ -165,7 +178,7 @@ class SeparationStream:
             yield wiener.apply(X, self._model.bands.expand(M[None, source : source + 1]))[0, 0]
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
-        """Give the residual source what the stems do not add up to, and the absent sources silence."""
+        """Give out what the stems do not add up to, and silence to the absent sources; return what is ready."""
         length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
         signal = self._take(length)  # [C, m]
         stems = stems[..., :length]  # the way to the model's rate and back may round the length by one
@@ -180,11 +193,14 @@ class SeparationStream:
         self._energy += float(np.vdot(residual, residual))
         for stem in out:
             residual -= stem
+        if self._highs:
+            out, residual = self._highs.push(out, residual, last)
+        else:
+            out[self._residual] = residual + out[self._residual]
         self._residual_energy += float(np.vdot(residual, residual))
-        out[self._residual] = residual + out[self._residual]
         if self._presence.complete:
             return out
-        stems = np.zeros((len(self.sources), *signal.shape), signal.dtype)  # [K, C, m]
+        stems = np.zeros((len(self.sources), *out.shape[1:]), signal.dtype)  # [K, C, m]
         stems[list(self._presence.indices)] = out
         return stems
 
