@@ -41,6 +41,7 @@ LAYERS = (
     "separation.quality",
     "separation.selection",
     "separation.estimation",
+    "separation.highs",
     "separation.streaming",
     "separation.provenance",
     "separation.result",
