@@ -27,8 +27,8 @@ SECONDS = (55.0, 80.0)
 VALID_SINGER = "8226"
 """Sings in the songs of the validation, and nowhere else."""
 VALID_SONGS = 4
-LONGEST_TALK = 150
-"""Files of a voice that are spoken."""
+FILES_SPOKEN = 150
+"""Most files of a voice that are spoken."""
 FILES_PER_SONG, MOST_SONGS = 40, 4
 SUNG_RMS_DB = STEM_LEVELS_DB["vocals"]
 
@@ -85,7 +85,7 @@ def singer_items(root: Path, seed: int) -> list[Item]:
     items = []
     for voice, files in voices_under(root, VOICES).items():
         spoken = f"speech-{voice.name}"
-        make = partial(make_speech, files[:LONGEST_TALK], partial(seed_of, seed, spoken), voice.package)
+        make = partial(make_speech, files[:FILES_SPOKEN], partial(seed_of, seed, spoken), voice.package)
         items.append(Item("train", spoken, (voice.package,), make))
         speech = Speech({voice.name: files})
         for index in range(min(MOST_SONGS, -(-len(files) // FILES_PER_SONG))):
@@ -105,7 +105,7 @@ def make_sung(speech: Speech, corpus: str, rng_of: Callable[[], np.random.Genera
     audio, chosen = make_vocals(line, song.tempo, round(song.duration * SAMPLE_RATE), speech, rng)
     audio *= np.float32(10 ** (SUNG_RMS_DB / 20) / max(rms(audio), 1e-6))
     info = {"solo": True, "corpora": ["composed", corpus], "genre": song.genre, "vocals": chosen}
-    write_track(folder, {"vocals": audio / max(1.0, np.abs(audio).max())}, SAMPLE_RATE, info)
+    write_track(folder, {"vocals": audio}, SAMPLE_RATE, info)
 
 
 def make_composed(

@@ -173,7 +173,6 @@ def make_drum_solo(
     kit = load_kit({lane: voices for lane, voices in lanes.items() if lane in used}, rng)
     audio = treat_drums(sequence(hits, kit, round(song.duration * SAMPLE_RATE)), rng)
     audio *= np.float32(10 ** ((LEVEL_DB - active_rms_db(audio)) / 20))
-    audio /= max(1.0, np.abs(audio).max())
     info = {"solo": True, "corpora": ["composed", package], "genre": song.genre, "tempo": song.tempo}
     write_track(folder, {"drums": audio}, SAMPLE_RATE, info)
 

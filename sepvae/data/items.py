@@ -120,8 +120,8 @@ CORPORA = {
                     ("ru", "CC BY 3.0", "Maxim, ivrvoice.ru"),
                 )
             ),
-            ("fillets-ng-data-cs", "voices of the game Fish Fillets", "GPL-2+", "ALTAR interactive"),
-            ("fillets-ng-data-nl", "voices of the game Fish Fillets", "GPL-2+", "its Dutch translators"),
+            ("fillets-ng-data-cs", "voices of the game Fish Fillets", "GPL-2", "ALTAR interactive"),
+            ("fillets-ng-data-nl", "voices of the game Fish Fillets", "GPL-2", "the Fish Fillets NG team"),
             (
                 "tuxpaint-stamps-default",
                 "spoken names and sounds of Tux Paint's stamps",
@@ -151,7 +151,7 @@ CORPORA = {
             ),
             ("wesnoth-1.16-data", "sounds of Battle for Wesnoth", "GPL-2+", "the Wesnoth project"),
             ("torcs-data", "sounds of the game TORCS", "GPL-2+", "Eric Espié and others"),
-            ("minetest-data", "sounds of Minetest", "CC BY-SA 3.0, CC BY 3.0", "the Minetest project"),
+            ("minetest-data", "sounds of Minetest", "CC BY-SA 3.0, CC BY 3.0, CC0", "the Minetest project"),
             ("searchandrescue-data", "sounds of Search and Rescue", "GPL", "WolfPack Entertainment"),
             ("lincity-ng-data", "sounds of LinCity-NG", "GPL-2+", "the LinCity-NG team"),
             (

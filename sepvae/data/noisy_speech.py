@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,6 @@ from sepvae.data.voices import (
 )
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
 SAMPLE_RATE = 16000
 SNRS_DB = (-5, 0, 5, 10, 15)
 TEST_S = 20.0
@@ -254,15 +252,6 @@ def mono(path: Path) -> np.ndarray:
     return resample(audio.mean(axis=0, keepdims=True), rate, SAMPLE_RATE)[0]
 
 
-def _readable(files: Sequence[Path]) -> Iterator[np.ndarray]:
-    """The files as `mono` gives them; those that cannot be read are left out and named."""
-    for path in files:
-        try:
-            yield mono(path)
-        except DataError as error:
-            log.warning("left out: %s", error)
-
-
 def _is_instrument(file: Path) -> bool:
     return file.suffix in EXTENSIONS and file.stem != "vocals"
 
@@ -289,7 +278,8 @@ def make_speech(
     """Join utterances with short pauses; in a room, every utterance has its own, and one in six is narrow-band."""
     rng = rng_of()
     pieces = []
-    for audio in _readable(files):
+    for path in files:
+        audio = mono(path)
         if kind == "room":
             audio = np.pad(audio, (0, SAMPLE_RATE // 4))
             audio = in_room(audio, room(SAMPLE_RATE, rng))
@@ -311,7 +301,8 @@ def make_noise(
     """Join recordings, of long ones the middle, each at nearly the same level; short ones are repeated."""
     rng = rng_of()
     pieces = []
-    for audio in _readable(files):
+    for path in files:
+        audio = mono(path)
         if longest_s is not None:
             start = max(0, audio.size - round(longest_s * SAMPLE_RATE)) // 2
             audio = audio[start : start + round(longest_s * SAMPLE_RATE)]

@@ -57,8 +57,8 @@ def prepare(
         seed: decides every random choice.
         jobs: processes, > 0.
         only: parts to make; of music album, demo, speech, midi, composed, basses, projects, modules, guitars,
-            presets, drumkits and singers, of speech speech, noise, mixtures, soundtracks and packages; None makes
-            all but `ON_REQUEST`.
+            presets, drumkits, scores and singers, of speech speech, noise, mixtures, soundtracks and packages;
+            None makes all but `ON_REQUEST`.
         soundfonts: folders to look for SoundFonts in, before the usual places.
         variations: versions of each training MIDI file, > 0, rendered in turn as `music.VARIATIONS` says.
         songs: how many songs to compose, >= 0.
