@@ -44,29 +44,46 @@ class WeightEMA(WeightAveraging):
 
     Args:
         decay: weight of the old average, in [0, 1).
-        start: first step that counts.
+        start: first step whose weights are averaged; until then the average is a copy of them.
     """
 
     def __init__(self, decay: float, start: int) -> None:
+        self.start, self.step = start, 0
+
         def average(averaged: Any, current: Any, count: Any) -> None:
-            torch._foreach_lerp_(averaged, current, 1 - decay)
+            torch._foreach_lerp_(averaged, current, 1 - decay if self.step > start else 1.0)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
-        self.start = start
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return step_idx is not None and step_idx >= self.start
+        if step_idx is None:
+            return False
+        self.step = step_idx
+        return True
+
+    @property
+    def averaged(self) -> Any:
+        """The module with the average as its weights, while it trains."""
+        assert self._average_model is not None
+        return self._average_model.module
 
 
 class FrozenExport(Callback):
-    """Writes the model as it is when the source VAEs are released, for the frozen-against-joint gate."""
+    """Writes the averaged model as it is when the source VAEs are released, for the frozen-against-joint gate.
 
-    def __init__(self, write: Callable[[SeparationModel, int], Path]) -> None:
-        self.write = write
+    Args:
+        average: of the weights, the one that the last model takes too.
+        write: writes a model after so many steps.
+    """
+
+    def __init__(self, average: WeightEMA, write: Callable[[SeparationModel, int], Path]) -> None:
+        self.average, self.write, self.done = average, write, False
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == pl_module.losses.frozen_steps > 0 and trainer.is_global_zero:
-            self.write(pl_module.model, trainer.global_step)
+        released = trainer.global_step == pl_module.losses.frozen_steps > 0
+        if released and trainer.is_global_zero and not self.done:
+            self.write(self.average.averaged.model, trainer.global_step)
+            self.done = True  # a step may have several batches
 
 
 class Examples(Callback):

@@ -65,6 +65,7 @@ def strategy(config: DictConfig) -> str | Strategy:
 def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Callback]:
     """Checkpoints, the moving average, examples, and what else the recipe asks for."""
     settings, folder = config.trainer, run_dir / "checkpoints"
+    average = WeightEMA(float(settings.ema_decay), int(settings.ema_start))
     made: list[Callback] = [
         ModelCheckpoint(
             folder,
@@ -73,7 +74,7 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
             save_last=True,
             enable_version_counter=False,
         ),
-        WeightEMA(float(settings.ema_decay), int(settings.ema_start)),
+        average,
     ]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
@@ -95,7 +96,7 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
         manifest = data.manifest()
         made.append(
             FrozenExport(
-                lambda model, step: records.export(model, config, run_dir / "frozen", step, manifest)
+                average, lambda model, step: records.export(model, config, run_dir / "frozen", step, manifest)
             )
         )
     return made

@@ -11,6 +11,7 @@ from sepvae import checkpoint
 from sepvae.data.mixing import ExcerptStream, Mixture
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
+from sepvae.training import records
 from sepvae.training.run import build_module, compose, train
 
 from ..conftest import stir
@@ -105,6 +106,32 @@ def test_a_killed_run_resumed_equals_an_uninterrupted_one(
     resumed = weights(train(recipe, settings(tmp_path / "cut")))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, atol=0, rtol=0, msg=name)
+
+
+def test_a_run_that_ends_before_its_average_begins_exports_its_last_weights(
+    settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sepvae.training.run.LEVEL_BATCHES", 2)
+    short = weights(train("music/mask_net", settings(tmp_path / "short", "trainer.ema_start=200")))
+    plain = ["trainer.ema_start=0", "trainer.ema_decay=0"]  # the average is the weights themselves
+    last = weights(train("music/mask_net", settings(tmp_path / "plain", *plain)))
+    for name, tensor in last.items():
+        torch.testing.assert_close(short[name], tensor, atol=0, rtol=0, msg=name)
+
+
+def test_the_frozen_model_is_averaged_like_the_last_one_and_written_once(
+    settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sepvae.training.run.LEVEL_BATCHES", 2)
+    written, export = [], records.export
+    monkeypatch.setattr(records, "export", lambda *a: written.append(a[2].name) or export(*a))
+    still = ["trainer.ema_start=0", "trainer.ema_decay=1"]  # the average stays where the first step led
+    more = ["init=null", "losses.frozen_steps=2", "trainer.accumulate=2", *still]
+    folder = train("music/separation", settings(tmp_path / "run", *more))
+    assert written == ["frozen", "model"]
+    frozen = weights(tmp_path / "run" / "frozen")
+    for name, tensor in weights(folder).items():
+        torch.testing.assert_close(frozen[name], tensor, atol=0, rtol=0, msg=name)
 
 
 def test_print_shows_the_recipe_and_trains_nothing(
