@@ -52,11 +52,14 @@ def test_more_blocks_change_no_output(trained: SeparationVAE, generator: torch.G
     deeper = replace(trained.config, trunk_blocks=tuple(n + 1 for n in trained.config.trunk_blocks))
     model = SeparationVAE(deeper).eval()
     kept = model.load_state_dict(trained.state_dict(), strict=False)
-    assert kept.missing_keys and not kept.unexpected_keys
+    assert kept.missing_keys
+    assert not kept.unexpected_keys
     P = torch.rand(1, 2, model.config.vae.bands, 16, generator=generator)
     side = torch.rand(1, model.config.vae.bands, 16, generator=generator) / 4
     out = model.band_log_variances(P, side)
     torch.testing.assert_close(out, trained.band_log_variances(P, side))
     out.square().mean().backward()
-    moved = [name for name, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()]
+    moved = [
+        name for name, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()
+    ]
     assert any(name in kept.missing_keys for name in moved)  # new blocks learn from the first step on
