@@ -123,15 +123,18 @@ def _without_folders(config: DictConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that training depends on, and the commit of a checkout."""
+    """Versions of the packages that training depends on, and the commit where they are a checkout with git at hand."""
     names = ("sepvae", "torch", "torchaudio", "lightning", "numpy")
     found = {name: importlib.metadata.version(name) for name in names if _installed(name)}
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # installed, perhaps within somebody else's repository
+        return found
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return found
     return {**found, "commit": commit.stdout.strip()} if commit.returncode == 0 else found
 
 

@@ -1,6 +1,7 @@
 """Recipes: what the command line makes of them, without training."""
 
 import dataclasses
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,3 +144,20 @@ def test_fine_tuning_starts_from_the_trained_weights(
     assert [entry["name"] for entry in card["data"]] == ["theirs", "own recordings"]
     assert card["licence"] == "CC0-1.0"
     assert card["training"]["init"][0]["sha256"] == read_card(tmp_path / "trained")["weights"]["sha256"]
+
+
+def test_a_commit_is_told_of_a_checkout_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "sepvae" / "training"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
+
+    def no_git(*args: object, **options: object) -> None:
+        raise FileNotFoundError("git")
+
+    with monkeypatch.context() as within:
+        within.setattr(subprocess, "run", lambda *a, **o: subprocess.CompletedProcess(a, 0, "abc\n"))
+        assert "commit" not in records.versions()  # that of whoever's repository this is
+        (tmp_path / "site" / ".git").touch()
+        assert records.versions()["commit"] == "abc"
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert "commit" not in records.versions()
