@@ -33,7 +33,10 @@ class PartialFile:
         while True:
             self.temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
             self._lock = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-            if _try_lock(self._lock) and self.temporary.exists():
+            try:
+                if _try_lock(self._lock) and self.temporary.exists():
+                    break
+            except OSError:  # a file system without locks, where `sweep` removes nothing
                 break
             os.close(self._lock)  # swept away in the moment between
 
@@ -43,18 +46,20 @@ class PartialFile:
 
     def publish(self) -> None:
         """Give the file its final name, replacing what had it."""
+        if fcntl is None:  # Windows, where a file that is open cannot be renamed either
+            self._close()
         os.replace(self.temporary, self.path)
         self._close()
 
     def discard(self) -> None:
         """Remove the file, unless it has been published."""
-        if self._lock >= 0:
-            self._close()
-            with contextlib.suppress(OSError):
-                self.temporary.unlink()
+        self._close()
+        with contextlib.suppress(OSError):
+            self.temporary.unlink()
 
     def _close(self) -> None:
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
         self._lock = -1
 
 
@@ -103,11 +108,15 @@ def _remove_if_orphaned(path: str) -> None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock an open file; whether nobody else had it locked."""
+    """Lock an open file; whether nobody else had it locked.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True

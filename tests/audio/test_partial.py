@@ -1,5 +1,6 @@
 """Files in the making: complete under their name or not there, and swept up after a kill."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sepvae.audio import partial
 from sepvae.audio.partial import PartialFile, sweep, write_whole
 
 MAKER = """
@@ -44,3 +46,38 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     with pytest.raises(OSError, match="No such file"):
         write_whole(tmp_path / "no" / "a", b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks")
+def test_a_file_system_without_locks_gets_its_file_and_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    made = PartialFile(tmp_path / "a")
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [made.temporary]
+    made.publish()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_no_file_is_renamed_while_it_is_open_where_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial, "fcntl", None)  # as on Windows
+    made = PartialFile(tmp_path / "a")
+    descriptor = made._lock
+    os.fstat(descriptor)
+
+    def replace(source: Path, target: Path) -> None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError):
+        made.publish()
+    made.discard()
+    assert not any(tmp_path.iterdir())
