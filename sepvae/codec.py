@@ -6,7 +6,6 @@ import json
 import lzma
 import math
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sepvae.audio.partial import write_whole
 from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, OutputError, ShapeError
 from sepvae.generation import LATENT_FRAMES, latent_shapes
@@ -27,6 +27,10 @@ STEP = 2.0
 MAX_HEADER_BYTES = 1 << 20
 MAX_FRAMES = 1 << 24
 MAX_SAMPLES = 1 << 36
+
+# Nothing but digital silence shrinks this far, and there is no need for hours of it.
+_BOMB_RATIO, _BOMB_BYTES = 1000, 1 << 28
+
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0}]
 
 
@@ -116,14 +120,10 @@ def write(path: str | os.PathLike[str], coded: CodedStem) -> int:
     payload = b"".join(_planes(level) for level in coded.levels if level is not None)
     packed = lzma.compress(payload, lzma.FORMAT_RAW, filters=_FILTERS)
     data = MAGIC + len(text).to_bytes(4, "little") + text + packed
-    target = Path(path)
-    draft = target.with_name(f".sepvae-{secrets.token_hex(8)}.part")
     try:
-        draft.write_bytes(data)
-        os.replace(draft, target)
+        write_whole(Path(path), data)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
     return len(data)
 
 
@@ -175,8 +175,12 @@ def _parse(data: bytes, config: VAEConfig) -> CodedStem:
     for step, (channels, _, _) in zip(steps, shapes, strict=True):
         if step is not None and (step.shape != (channels,) or not np.isfinite(step).all()):
             raise ValueError("other channels")
+    if steps[0] is None:
+        raise ValueError("its coarsest level is left out")
     kept = [shape for step, shape in zip(steps, shapes, strict=True) if step is not None]
     expected = 2 * sum(math.prod(shape) for shape in kept)
+    if expected > max(_BOMB_BYTES, _BOMB_RATIO * len(data)):
+        raise ValueError(f"{len(data)} bytes cannot hold {frames} frames")
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
     payload = unpacker.decompress(data[4 + size :], max_length=expected + 1)
     if len(payload) != expected:

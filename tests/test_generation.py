@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from sepvae import checkpoint, codec, generation
+from sepvae.audio.partial import sweep
 from sepvae.cli import cli
 from sepvae.errors import AudioFileError, CheckpointError, ShapeError
 from sepvae.models.separation import MaskNet, SeparationVAE, power
@@ -174,6 +177,40 @@ def test_damaged_files_are_refused_in_one_line(
         codec.read(tmp_path / "nowhere", model.config.vae)
     with pytest.raises(ShapeError, match="fewer than 3 levels"):
         coded(model, stem, drop=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": [None] * 4}, "coarsest level"),
+        ({"frames": codec.MAX_FRAMES}, "cannot hold 16777216 frames"),
+    ],
+)
+def test_headers_that_no_stem_has_are_refused(
+    model: SeparationVAE, stem: torch.Tensor, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "x.latents"
+    codec.write(path, coded(model, stem))
+    start = len(codec.MAGIC) + 4
+    size = int.from_bytes(path.read_bytes()[start - 4 : start], "little")
+    text = json.dumps(json.loads(path.read_bytes()[start : start + size]) | change).encode()
+    path.write_bytes(codec.MAGIC + len(text).to_bytes(4, "little") + text)
+    with pytest.raises(AudioFileError, match=message):
+        codec.read(path, model.config.vae)
+
+
+def test_a_file_in_the_making_is_not_swept_up(
+    model: SeparationVAE, stem: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def swept(source: Path, target: Path) -> None:
+        sweep(tmp_path)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", swept)
+    size = codec.write(tmp_path / "x.latents", coded(model, stem))
+    assert (tmp_path / "x.latents").stat().st_size == size
 
 
 @pytest.fixture
