@@ -52,7 +52,7 @@ def download(
         The path.
 
     Raises:
-        DownloadError: not found, no connection, or not the expected bytes.
+        DownloadError: not found, no connection, not the expected bytes, or no folder to put them in.
     """
     path = Path(path)
     if not url.startswith(("http://", "https://")):
@@ -63,7 +63,10 @@ def download(
         if checksum is None or digest(path, checksum.partition(":")[0]) == checksum:
             return path
         raise DownloadError(f"{path} is there but is not {url}: delete it or choose another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(f"{path.parent} cannot be made ({error.strerror})") from error
     part = path.with_name(f"{path.name}.part")
     failures = 0
     while True:

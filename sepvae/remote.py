@@ -13,7 +13,7 @@ from urllib.parse import urldefrag, urlsplit
 
 from sepvae.card import CARD_FILE, WEIGHTS_FILE, read_card
 from sepvae.download import download
-from sepvae.errors import CheckpointError
+from sepvae.errors import CheckpointError, DownloadError
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def fetch(address: str) -> Path:
 
     Raises:
         CheckpointError: what lies there is no model.
-        DownloadError: it cannot be fetched, or is not what the hash says.
+        DownloadError: it cannot be fetched or kept, or is not what the hash says.
     """
     url, fragment = urldefrag(address)
     pinned = _SHA256.fullmatch(fragment)
@@ -61,7 +61,13 @@ def fetch(address: str) -> Path:
         return folder
     logger.info("fetching %s into %s", url, folder)
     draft = folder.with_name(f".{folder.name}")
-    if url.endswith(ARCHIVES):
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f"no folder can be made in {draft.parent} ({error.strerror}): SEPVAE_CACHE names another one"
+        ) from error
+    if urlsplit(url).path.endswith(ARCHIVES):
         _unpack(download(url, draft / name, checksum=checksum), draft)
         (draft / name).unlink()
     else:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sepvae import checkpoint, pretrained
-from sepvae.errors import CheckpointError, SepvaeError
+from sepvae.download import download
+from sepvae.errors import CheckpointError, DownloadError, SepvaeError
 from sepvae.models.separation import SeparationVAE
 
 
@@ -46,11 +47,11 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny.tar.gz"])
+@pytest.mark.parametrize("name", ["tiny", "tiny.tar.gz", "tiny.tar.gz?download=1"])
 def test_a_model_is_fetched_once_and_kept(
     name: str, address: str, site: Path, tiny_model: SeparationVAE
 ) -> None:
-    pin = sha256(site / "tiny" / "card.json" if name == "tiny" else site / name)
+    pin = sha256(site / "tiny" / "card.json" if name == "tiny" else site / "tiny.tar.gz")
     url = f"{address}/{name}#sha256={pin}"
     folder = pretrained.find(url)
     (site / "tiny" / "model.safetensors").unlink()
@@ -96,3 +97,11 @@ def test_an_archive_of_something_else_is_no_model(address: str, site: Path) -> N
 def test_a_fragment_that_is_no_hash_is_refused() -> None:
     with pytest.raises(CheckpointError, match="#sha256="):
         pretrained.find("https://host.invalid/model#main")
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(address: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(DownloadError, match="SEPVAE_CACHE"):
+        pretrained.find(f"{address}/tiny")
+    with pytest.raises(DownloadError, match="cannot be made"):
+        download(f"{address}/tiny/card.json", tmp_path / "cache" / "a" / "card.json")
