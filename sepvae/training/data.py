@@ -75,6 +75,11 @@ class MixtureData(lightning.LightningDataModule):
         ]
         sampled = config.stage == "added" and config.material == "sampled"
         self.mixed = self.shape.sources[-1:] if sampled else self.shape.sources
+        by_name: dict[str, set[str]] = {}
+        for root in self.roots():
+            by_name.setdefault(Path(root).name, set()).add(root)
+        if same := next((sorted(roots) for roots in by_name.values() if len(roots) > 1), None):
+            raise RecipeError(f"sets are told apart by the names of their folders: {' and '.join(same)}")
         self.stream(0)
 
     def scored_sets(self) -> list[str]:
@@ -126,15 +131,12 @@ class MixtureData(lightning.LightningDataModule):
 
     def manifest(self) -> dict[str, Any]:
         """Tracks, hours and a hash of every set: what the weights have seen."""
-        roots = (
-            [self.config.train, *self.config.data_extra]
-            if "data_extra" in self.config
-            else [self.config.train]
-        )
-        return {
-            Path(root).name: fingerprint(scan(root, self.shape.sources))
-            for root in [*roots, *self.config.valid]
-        }
+        return {Path(root).name: fingerprint(scan(root, self.shape.sources)) for root in self.roots()}
+
+    def roots(self) -> list[str]:
+        """Folders of all sets, first those to train on."""
+        extra = self.config.data_extra if "data_extra" in self.config else []
+        return [str(root) for root in (self.config.train, *extra, *self.config.valid)]
 
 
 def fingerprint(manifest: Manifest) -> dict[str, Any]:

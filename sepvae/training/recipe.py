@@ -26,8 +26,13 @@ OWNERS = (*CHAIN, "added")
 T = TypeVar("T")
 
 
-def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
+def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True) -> DictConfig:
     """Compose a recipe by its name under `recipes/` or by the path of a YAML file.
+
+    Args:
+        recipe: name or path.
+        overrides: `key=value` changes.
+        complete: whether every value must be given; otherwise a recipe that lacks one is returned as it is written.
 
     Raises:
         RecipeError: no such recipe, an unknown key, or a value that is missing.
@@ -46,15 +51,24 @@ def compose(recipe: str, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(folder), version_base="1.3"):
             config = hydra.compose(name, [*overrides, *search])
-        missing = list(_missing(OmegaConf.to_container(config, resolve=False)))
+        missing = lacks(config)
         if not missing:
             OmegaConf.resolve(config.model)
     except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__context__, RecipeError):  # what a resolver said
+            raise error.__context__ from None
         raise RecipeError(f"recipe {recipe!r}: {' '.join(str(error).split())}") from error
+    if missing and not complete:
+        return config
     if missing:
         needed = ", ".join(f"{key}=..." for key in sorted(missing))
         raise RecipeError(f"recipe {recipe!r} needs {needed}")
     return one_source(config)
+
+
+def lacks(config: DictConfig) -> list[str]:
+    """Keys of a recipe whose values are still to be given."""
+    return list(_missing(OmegaConf.to_container(config, resolve=False)))
 
 
 def _missing(values: Any, prefix: str = "") -> Iterator[str]:
@@ -106,13 +120,14 @@ class Plan:
     run_dir: Path
 
 
-def plan(recipe: str, overrides: Sequence[str] = ()) -> Plan:
+def plan(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True) -> Plan:
     """Resolve a recipe, or a folder of recipes and a stage, into what there is to train.
 
     Args:
         recipe: name or path of a recipe; or name or path of a folder that holds `vae` and `separation`.
         overrides: `key=value` changes; `stage=` picks a recipe of the folder or, with `all`, the whole chain. A key
             that starts with the name of a stage, `vae.optim.lr` say, is for this stage alone.
+        complete: see `compose`.
 
     Raises:
         RecipeError: see `compose`.
@@ -121,7 +136,9 @@ def plan(recipe: str, overrides: Sequence[str] = ()) -> Plan:
     overrides = [value for value in overrides if not value.startswith("stage=")]
     siblings = _folder(recipe)
     if siblings is None and stage is None:
-        config = compose(recipe, for_stage(overrides, None))
+        if any(map(_owner, overrides)):
+            overrides = for_stage(overrides, compose(recipe, complete=False).get("stage"))
+        config = compose(recipe, overrides, complete=complete)
         return Plan((config,), Path(config.run_dir))
     if siblings is None:
         siblings = {path.stem: str(Path(recipe).with_name(path.name)) for path in _neighbours(recipe)}
@@ -131,12 +148,12 @@ def plan(recipe: str, overrides: Sequence[str] = ()) -> Plan:
             raise RecipeError(
                 f"recipe {recipe!r} has no stage {wanted!r}, it has {', '.join(sorted(siblings))}, all"
             )
-        config = compose(siblings[wanted], for_stage(overrides, wanted))
+        config = compose(siblings[wanted], for_stage(overrides, wanted), complete=complete)
         return Plan((config,), Path(config.run_dir))
-    return _chain(recipe, siblings, overrides)
+    return _chain(recipe, siblings, overrides, complete)
 
 
-def _chain(recipe: str, siblings: Mapping[str, str], overrides: Sequence[str]) -> Plan:
+def _chain(recipe: str, siblings: Mapping[str, str], overrides: Sequence[str], complete: bool) -> Plan:
     """All stages that a folder of recipes has, from the VAEs to the separation."""
     if lacking := [stage for stage in CHAIN[:2] if stage not in siblings]:
         raise RecipeError(f"recipe {recipe!r} has no stage {lacking[0]!r}, so there is no chain")
@@ -149,7 +166,8 @@ def _chain(recipe: str, siblings: Mapping[str, str], overrides: Sequence[str]) -
             changes = [f"run_dir={run_dir / stage}"]
             if stages:
                 changes.append(f"init={Path(stages[-1].run_dir) / 'model'}")
-            stages.append(compose(siblings[stage], [*for_stage(overrides, stage), *changes]))
+            own_overrides = [*for_stage(overrides, stage), *changes]
+            stages.append(compose(siblings[stage], own_overrides, complete=complete))
     return Plan(tuple(stages), run_dir)
 
 
@@ -172,15 +190,14 @@ def _neighbours(recipe: str) -> list[Path]:
 
 def for_stage(overrides: Sequence[str], stage: str | None) -> list[str]:
     """Overrides that a stage sees: those for all, and those whose key starts with its name, without it."""
-    found = []
-    for override in overrides:
-        owner, dot, rest = override.partition(".")
-        if dot and owner in OWNERS:
-            if stage in (owner, None):
-                found.append(rest)
-        else:
-            found.append(override)
-    return found
+    seen = [override for override in overrides if _owner(override) in (stage, None)]
+    return [override.removeprefix(f"{_owner(override)}.") for override in seen]
+
+
+def _owner(override: str) -> str | None:
+    """The stage that an override is meant for alone, None for all."""
+    owner, dot, _ = override.partition(".")
+    return owner if dot and owner in OWNERS else None
 
 
 def unfold(overrides: Sequence[str]) -> list[list[str]]:

@@ -25,7 +25,7 @@ from sepvae.training.base import SpectrogramModule, mean_levels
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import Plan, compose, plain, plan, typed, unfold
+from sepvae.training.recipe import Plan, compose, lacks, plain, plan, typed, unfold
 from sepvae.training.trainer import build_trainer
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     Args:
         recipe: name under `recipes/`, path of a YAML file, or either for a folder with recipes of several stages.
         overrides: `key=value` changes.
-        print_only: print the composed recipe and stop.
+        print_only: print the composed recipe and stop; what is still to be given may be missing.
 
     Returns:
         The model folder, or the run folder if nothing was trained.
@@ -56,9 +56,12 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     Raises:
         RecipeError, DataError, CheckpointError: before anything starts.
     """
-    todo = with_solo_stage(plan(recipe, overrides), recipe, overrides)
+    todo = plan(recipe, overrides, complete=not print_only)
+    whole = not any(map(lacks, todo.stages))
+    if whole:
+        todo = with_solo_stage(todo, recipe, overrides)
     if print_only:
-        print("---\n".join(OmegaConf.to_yaml(config, resolve=True) for config in todo.stages), end="")
+        print("---\n".join(OmegaConf.to_yaml(config, resolve=whole) for config in todo.stages), end="")
         return todo.run_dir
     for config in todo.stages:
         if config.stage == "added":

@@ -56,8 +56,9 @@ def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> light
 def strategy(config: DictConfig) -> str | Strategy:
     """How several processes share the work: by DDP, since parts of a model rest in some steps."""
     settings = config.trainer
-    single = settings.devices in (1, "1", "auto") and settings.num_nodes == 1
-    if settings.strategy != "auto" or (single and torch.cuda.device_count() < 2):
+    alone = settings.accelerator == "cpu" or torch.cuda.device_count() < 2
+    one = settings.devices in (1, "1") or (settings.devices == "auto" and alone)
+    if settings.strategy != "auto" or (one and settings.num_nodes == 1):
         return str(settings.strategy)
     return DDPStrategy(find_unused_parameters=True)
 

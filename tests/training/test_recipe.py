@@ -1,6 +1,7 @@
 """Recipes: what the command line makes of them, without training."""
 
 import dataclasses
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from sepvae.errors import DataError, RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training import records, run
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import compose, for_stage, plan, typed, unfold
+from sepvae.training.recipe import compose, for_stage, lacks, plan, typed, unfold
+from sepvae.training.trainer import strategy
 
 Settings = Callable[..., list[str]]
 
@@ -42,6 +44,52 @@ def test_overrides_of_a_stage_reach_this_stage_only() -> None:
     overrides = ["seed=1", "vae.optim.lr=2", "separation.seed=3", "model.vae.patch=2"]
     assert for_stage(overrides, "vae") == ["seed=1", "optim.lr=2", "model.vae.patch=2"]
     assert for_stage(overrides, "separation") == ["seed=1", "seed=3", "model.vae.patch=2"]
+
+
+def test_a_single_recipe_sees_the_overrides_of_its_own_stage_only() -> None:
+    overrides = ["data.root=DATA", "vae.optim.max_steps=7", "separation.optim.max_steps=8"]
+    (solo,) = plan("music/vae", overrides).stages
+    (tuned,) = plan("music/finetune", overrides).stages
+    (head,) = plan("music/added", [*overrides, "add_source=flute"]).stages
+    assert [config.optim.max_steps for config in (solo, tuned, head)] == [7, 8, 1500]
+
+
+def test_a_recipe_can_be_planned_without_what_is_still_to_be_given() -> None:
+    todo = plan("music", ["seed=3"], complete=False)
+    assert [lacks(config) for config in todo.stages] == [["data.root"]] * 3
+    assert [config.seed for config in todo.stages] == [3] * 3
+
+
+def test_a_prepared_set_that_is_not_there_is_told_in_plain_words(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        compose("stems/vae", [f"data.root={tmp_path}"])
+    assert str(caught.value).startswith(f"{tmp_path}/manifest.json names no sources")
+
+
+@pytest.mark.parametrize(
+    ("changes", "alone"),
+    [
+        (["trainer.devices=1"], True),
+        (["trainer.devices=auto", "trainer.accelerator=cpu"], True),
+        (["trainer.devices=auto"], False),
+        (["trainer.devices=2", "trainer.accelerator=cpu"], False),
+        (["trainer.devices=1", "trainer.num_nodes=2"], False),
+    ],
+)
+def test_one_device_of_several_needs_no_ddp(
+    changes: list[str], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = compose("music/vae", ["data.root=DATA", *changes])
+    assert (strategy(config) == "auto") == alone
+
+
+def test_sets_of_one_name_are_refused(settings: Settings, songs: Path, tmp_path: Path) -> None:
+    twice = f"data.valid=[{songs}/valid,{tmp_path}/other/valid]"
+    shutil.copytree(songs / "valid", tmp_path / "other" / "valid")
+    with pytest.raises(RecipeError, match="told apart by the names of their folders"):
+        run.train("music/vae", settings(tmp_path / "run", twice))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_chain_starts_each_stage_from_the_one_before() -> None:

@@ -142,6 +142,14 @@ def test_print_shows_the_recipe_and_trains_nothing(
     assert not (tmp_path / "none").exists()
 
 
+def test_print_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    train("music", ["seed=3"], print_only=True)
+    printed = capsys.readouterr().out
+    assert [printed.count(line) for line in ("root: ???", "seed: 3", "stage: vae\n")] == [3, 3, 1]
+    train("music/added", [], print_only=True)
+    assert "add_source: ???" in capsys.readouterr().out
+
+
 def test_a_recipe_by_path_uses_the_shared_groups(
     settings: Settings, weights: Weights, tmp_path: Path
 ) -> None:
