@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from sepvae.batch.jobs import AUDIO_ENDINGS
 from sepvae.data.corpora import resample
 from sepvae.data.datasets.decode import decode
 from sepvae.errors import DataError
 
-AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4")
 SPLITS = ("train", "valid", "test")
 
 
@@ -220,7 +220,7 @@ def audio_files(folder: Path, *, deep: bool = False) -> list[Path]:
         found += [
             Path(path, name)
             for name in sorted(names)
-            if name.lower().endswith(AUDIO_EXTENSIONS) and not name.startswith(".")
+            if Path(name).suffix.lower() in AUDIO_ENDINGS and not name.startswith(".")
         ]
     return found
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sepvae.batch.jobs import AUDIO_ENDINGS
 from sepvae.data.datasets.base import (
     SPLITS,
     Dataset,
@@ -48,20 +49,24 @@ class Stems(Dataset):
     def tracks(self, root: Path) -> list[RawTrack]:
         folders = {folder.name: folder for folder in folders_of(root)}
         if set(folders) & set(SPLITS) and set(folders) <= set(SPLITS):
-            found = [
-                self._track(split, folder)
+            found = {
+                folder: self._track(split, folder)
                 for split in SPLITS
                 if split in folders
                 for folder in folders_of(folders[split])
-            ]
+            }
         else:
             names = held_out(folders, self.valid)
-            found = [
-                self._track("valid" if name in names else "train", folder) for name, folder in folders.items()
-            ]
-        kept = [track for track in found if track is not None]
+            found = {
+                folder: self._track("valid" if name in names else "train", folder)
+                for name, folder in folders.items()
+            }
+        kept = [track for track in found.values() if track is not None]
         if not kept:
             raise DataError(f"expected <track>/<source>.<wav|flac|mp3|...> under {root}")
+        sources = set(self.sources(kept))
+        for folder, track in found.items():
+            _check_others(folder, sources - set(track.stems if track is not None else ()))
         return kept
 
     def sources(self, tracks: Sequence[RawTrack]) -> tuple[str, ...]:
@@ -132,6 +137,13 @@ class Solos(Dataset):
             stems = {source: (parts[index % len(parts)],) for source, parts in kept.items()}
             tracks.append(RawTrack("valid", f"mixture-{index:04d}", stems))
         return tracks
+
+
+def _check_others(folder: Path, silent: set[str]) -> None:
+    """Refuse a file that is named like a source which would be silent, and not like audio."""
+    for path in sorted(folder.iterdir()):
+        if path.stem in silent and path.is_file() and path.suffix.lower() not in AUDIO_ENDINGS:
+            raise DataError(f"{path} is named like a source of other tracks, but its ending is none of audio")
 
 
 def slug(text: str) -> str:

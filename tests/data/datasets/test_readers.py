@@ -235,6 +235,22 @@ def test_stems_keep_splits_that_are_given(tmp_path: Path) -> None:
     assert set(by_name(find("stems"), tmp_path)) == {"train/a", "valid/b", "test/c"}
 
 
+def test_no_stem_is_lost_for_its_ending(tmp_path: Path) -> None:
+    wave = np.ones(100) / 2
+    for track in ("one", "two"):
+        (tmp_path / track).mkdir()
+        soundfile.write(tmp_path / track / "drums.wav", wave, RATE)
+        soundfile.write(tmp_path / track / "Lead Vocals.CAF", wave, RATE, format="CAF")
+    (tmp_path / "two" / "drums.mid").touch()  # its stem is there
+    for track in find("stems").tracks(tmp_path):
+        assert set(track.stems) == {"drums", "Lead Vocals"}
+    assert len(find("solos").with_options({"valid": "0"}).tracks(tmp_path)) == 4
+    (tmp_path / "two" / "Lead Vocals.CAF").rename(tmp_path / "two" / "Lead Vocals.sd2")
+    with pytest.raises(DataError, match=r"two/Lead Vocals\.sd2 is named like a source"):
+        find("stems").tracks(tmp_path)
+    assert len(find("stems").with_options({"only": "drums"}).tracks(tmp_path)) == 2
+
+
 def test_two_files_for_one_stem_are_refused(tmp_path: Path) -> None:
     (tmp_path / "song").mkdir()
     for extension in ("wav", "flac"):
