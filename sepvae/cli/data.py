@@ -12,6 +12,8 @@ import click
 
 from sepvae.errors import DataError
 
+_OWN_SETS_ONLY = ("seed", "only", "soundfonts", "variations", "songs")
+
 
 @click.group()
 def data() -> None:
@@ -61,7 +63,7 @@ def list_datasets() -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="Of what is random in our own sets.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
-@click.option("--only", multiple=True, metavar="CORPUS", help="Take this corpus only; can be repeated.")
+@click.option("--only", multiple=True, metavar="PART", help="Make this part only; can be repeated.")
 @click.option(
     "--soundfont",
     "soundfonts",
@@ -77,7 +79,9 @@ def list_datasets() -> None:
     help="Renderings of each MIDI song; up to three differ in their instruments.",
 )
 @click.option("--songs", default=150, show_default=True, type=click.IntRange(min=0), help="Songs to compose.")
+@click.pass_context
 def prepare(
+    ctx: click.Context,
     name: str,
     root: Path | None,
     out: Path | None,
@@ -101,6 +105,8 @@ def prepare(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from sepvae.data.datasets import DATASETS
 
+    if thorough and check_root is None:
+        raise click.UsageError("--thorough goes with --check")
     if name not in DATASETS:
         if check_root or download_root or options or rate or channels:
             raise DataError(
@@ -122,6 +128,10 @@ def prepare(
         )
         click.echo(os.fsencode(manifest))
         return
+    if any(ctx.get_parameter_source(own) is not click.core.ParameterSource.DEFAULT for own in _OWN_SETS_ONLY):
+        raise DataError(
+            f"{name} has no --seed, --only, --soundfont, --variations or --songs (music and speech do)"
+        )
     dataset = DATASETS[name].with_options(_pairs(options))
     if download_root is not None:
         from sepvae.data.download import fetch

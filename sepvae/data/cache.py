@@ -14,12 +14,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from sepvae.data.corpora import read_info, write_track
 from sepvae.data.datasets.base import Dataset, RawTrack
+from sepvae.data.pool import process_pool
 from sepvae.errors import DataError, OutputError
 
 MANIFEST_NAME = "manifest.json"
@@ -87,6 +87,7 @@ def prepare(
     Raises:
         DataError: not the layout, no track that can be read, or a folder made with other settings.
         OutputError: the folder cannot be written.
+        SepvaeError: a process was killed.
     """
     root, out = Path(root), Path(out)
     if not root.is_dir():
@@ -168,11 +169,8 @@ def _make_all(
     if jobs <= 1:
         yield from _reasons(tracks, map(_make, work), progress)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        try:
-            yield from _reasons(tracks, pool.map(_make, work, chunksize=1), progress)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with process_pool(jobs) as pool:
+        yield from _reasons(tracks, pool.map(_make, work, chunksize=1), progress)
 
 
 def _reasons(
@@ -192,6 +190,9 @@ def _make(work: tuple[Settings, RawTrack, Path, Path]) -> str | None:
         return f"no source in it: {track.missing[0]} is missing" if track.missing else "no source in it"
     try:
         made_from = fingerprint(track, root, settings.digest)
+    except OSError as error:
+        return f"{error.filename}: cannot be read ({error.strerror})"
+    try:
         if folder.is_dir():
             if read_info(folder).get("made_from") == made_from:
                 return None

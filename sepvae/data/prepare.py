@@ -8,12 +8,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
 from sepvae.data.items import CORPORA, Item
+from sepvae.data.pool import process_pool
 from sepvae.data.programs import find_program
 from sepvae.data.render import find_soundfont
 from sepvae.errors import DataError, OutputError
@@ -69,6 +70,7 @@ def prepare(
     Raises:
         DataError: an unknown name, missing material, a missing tool, or a folder that was made with another seed.
         OutputError: the output folder cannot be written.
+        SepvaeError: a process was killed.
     """
     root, out = Path(root), Path(out)
     if name not in SAMPLE_RATES:
@@ -146,14 +148,11 @@ def build(items: Iterable[Item], out: Path, *, jobs: int = 1) -> None:
             make(item, out)
             log.info("%d/%d %s/%s", index, len(missing), item.split, item.name)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with process_pool(jobs) as pool:
         futures = {pool.submit(make, item, out): item for item in missing}
-        try:
-            for index, future in enumerate(as_completed(futures), 1):
-                future.result()
-                log.info("%d/%d %s/%s", index, len(missing), futures[future].split, futures[future].name)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for index, future in enumerate(as_completed(futures), 1):
+            future.result()
+            log.info("%d/%d %s/%s", index, len(missing), futures[future].split, futures[future].name)
 
 
 def read_manifest(out: Path) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from sepvae.data import cache
 from sepvae.data.cache import prepare
 from sepvae.data.corpora import read_stems, scan
 from sepvae.data.datasets import find
-from sepvae.errors import DataError, OutputError
+from sepvae.errors import DataError, OutputError, SepvaeError
 
 RATE = 8000
 Prepare = Callable[..., dict]
@@ -131,6 +132,29 @@ def test_what_cannot_be_read_is_left_out_and_named(
     assert "silence" in reasons["c"]
     assert {name for split in manifest["splits"].values() for name in split} == {"a", "d"}
     assert "left out" in caplog.text
+
+
+def test_a_raw_file_that_vanishes_costs_its_track(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = find("stems")
+    tracks = dataset.tracks(raw)
+    monkeypatch.setattr(type(dataset), "tracks", lambda self, root: tracks)
+    (raw / "b" / "voice.flac").unlink()
+    (reason,) = made(raw, tmp_path / "out")["skipped"].values()
+    assert "voice.flac: cannot be read" in reason
+
+
+def end(*work: object) -> None:
+    os._exit(9)
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_make", end)
+    with pytest.raises(SepvaeError, match="worker process was killed"):
+        made(raw, tmp_path / "out", jobs=2)
 
 
 def test_a_set_without_validation_says_so(

@@ -115,6 +115,9 @@ def test_long_lists_are_cut(layouts: Layouts) -> None:
         (["stems", "--root", "x", "--out", "y", "--set", "only"], "KEY=VALUE"),
         (["music", "--check", "x"], "music has no --check"),
         (["moisesdb", "--download", "x"], "no public address"),
+        (["stems", "--root", "x", "--out", "y", "--only", "z"], "stems has no --seed, --only"),
+        (["fsdd", "--root", "x", "--out", "y", "--seed", "0"], "fsdd has no --seed, --only"),
+        (["stems", "--root", "x", "--out", "y", "--thorough"], "--thorough goes with --check"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(arguments: list[str], message: str, tmp_path: Path) -> None:
