@@ -50,7 +50,7 @@ def evaluate_estimates(
         What the JSON file says, in the layout of a model's report; the stems are its method "model".
 
     Raises:
-        DataError: the dataset or a stem is missing or unreadable, or of another rate or length.
+        DataError: the dataset or a stem is missing or unreadable, not finite, or of another rate or length.
         OutputError: the report cannot be written.
     """
     if max_seconds is not None and not max_seconds > 0:
@@ -157,7 +157,10 @@ def _score(
         length = excerpt.references.shape[-1]
         estimates = np.zeros_like(excerpt.references)
         for source, path in files.items():
-            estimates[sources.index(source)] = corpora.read_audio(path, start=position, frames=length)[0]
+            audio = corpora.read_audio(path, start=position, frames=length)[0]
+            if not np.isfinite(audio).all():
+                raise DataError(f"{path} holds NaN or infinite samples")
+            estimates[sources.index(source)] = audio
         position += length
         for source, windows in excerpt.score(estimates).items():
             scores[source] += windows

@@ -55,7 +55,8 @@ def si_sdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.
     """Scale-invariant signal-to-distortion ratio in dB: a score, not a loss, so higher is better.
 
     It removes no means, does not change with the scale of either argument, and is bounded to +-100 dB. An
-    all-zero estimate scores -100 dB (nothing of the reference is in it), an all-zero reference NaN.
+    all-zero estimate scores -100 dB (nothing of the reference is in it), an all-zero reference NaN, and so does an
+    estimate with NaN or infinite samples.
 
     Args:
         estimate: real signals.
@@ -75,6 +76,7 @@ def si_sdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.
     s = np.asarray(reference, dtype=np.float64)
     if x.ndim == 0 or s.ndim == 0 or x.shape[-1] != s.shape[-1] or x.shape[-1] == 0:
         raise ShapeError(f"si_sdr expects signals of one length, found {list(x.shape)} and {list(s.shape)}")
+    finite = np.isfinite(x).all(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         x = x / np.abs(x).max(axis=-1, keepdims=True)  # keeps the squares of tiny and huge signals finite
         s = s / np.abs(s).max(axis=-1, keepdims=True)
@@ -85,7 +87,7 @@ def si_sdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.
         good = np.where(energy > 0, (target * target).sum(-1) / energy, 0.0)
         bad = np.where(energy > 0, ((x - target) ** 2).sum(-1) / energy, 1.0)
         ratio = 10 * np.log10((good + _EPS) / (bad + _EPS))
-    return np.where(np.isnan(s).any(-1), np.nan, ratio)
+    return np.where(np.isnan(s).any(-1) | ~finite, np.nan, ratio)
 
 
 def windows(length: int, sample_rate: int, window_s: float = WINDOW_S) -> list[slice]:
@@ -150,7 +152,7 @@ def score_windows(
         For every source in both mappings its counted windows in order, none where it is silent.
 
     Raises:
-        ShapeError: if the lengths differ.
+        ShapeError: if the lengths differ, or an estimate holds NaN or infinite samples.
     """
     mix = _channel_mean(mixture)  # [L]
     scores: dict[str, list[WindowScore]] = {}
@@ -161,6 +163,8 @@ def score_windows(
                 f"{source}: expected one length, found {x.size} (estimate), {s.size} (reference), "
                 f"{mix.size} (mixture)"
             )
+        if not np.isfinite(x).all():
+            raise ShapeError(f"{source}: the estimate holds NaN or infinite samples")
         scores[source] = [
             WindowScore(float(si_sdr(x[part], s[part])), float(si_sdr(mix[part], s[part])))
             for part in windows(s.size, sample_rate, window_s)

@@ -86,6 +86,11 @@ def test_what_cannot_be_compared_is_refused(perfect: Path, songs: Path) -> None:
     soundfile.write(perfect / "song1" / "bass.wav", audio, 2 * RATE)
     with pytest.raises(DataError, match="at 16000 Hz, the track at 8000 Hz"):
         evaluate_estimates(perfect, songs)
+    broken = audio.copy()
+    broken[RATE, 1] = np.nan
+    soundfile.write(perfect / "song1" / "bass.wav", broken, RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"song1/bass\.wav holds NaN"):
+        evaluate_estimates(perfect, songs, museval=False)
     soundfile.write(perfect / "song1" / "bass.wav", audio[: 20 * RATE], RATE)
     with pytest.raises(DataError, match=r"lasts 20\.00 s, the track 21\.00 s"):
         evaluate_estimates(perfect, songs)

@@ -68,6 +68,8 @@ def test_perfect_silent_and_missing_signals() -> None:
     assert metrics.si_sdr(silence, signal) == pytest.approx(-100)
     assert math.isnan(metrics.si_sdr(signal, silence))
     assert math.isnan(metrics.si_sdr(silence, silence))
+    for wrong in (math.nan, math.inf):
+        assert math.isnan(metrics.si_sdr(np.where(np.arange(len(signal)) == 1, wrong, signal), signal))
 
 
 def test_signals_of_different_lengths_are_refused() -> None:
@@ -131,3 +133,8 @@ def test_a_track_is_the_mean_of_its_windows_and_scores_do_not_depend_on_how_it_i
 def test_lengths_that_differ_are_named() -> None:
     with pytest.raises(ShapeError, match=r"a: .*9 \(estimate\), 10 \(reference\), 10 \(mixture\)"):
         metrics.score_track({"a": np.ones(9)}, {"a": np.ones(10)}, np.ones(10), RATE)
+
+
+def test_an_estimate_that_is_not_finite_is_named() -> None:
+    with pytest.raises(ShapeError, match="a: the estimate holds NaN"):
+        metrics.score_track({"a": np.array([0.1, math.nan])}, {"a": np.ones(2)}, np.ones(2), RATE)
