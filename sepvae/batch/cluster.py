@@ -6,12 +6,15 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sepvae import pretrained
 from sepvae.batch.jobs import Job
 from sepvae.batch.report import Entry, failure
 from sepvae.batch.workers import Entries, OnProgress, Task, Worker
 from sepvae.errors import SepvaeError
+from sepvae.remote import is_address
 
 if TYPE_CHECKING:
     from typing import Self
@@ -36,7 +39,7 @@ class RayCrew:
             raise SepvaeError("Ray is not installed: pip install 'sepvae[ray]'") from error
         self._ray: Any = ray
         self._count = count
-        self._task = replace(task, out=task.out.absolute())
+        self._task = placed(task)
         self._ours = not ray.is_initialized()
         if self._ours:
             try:
@@ -97,6 +100,18 @@ class RayCrew:
     def _stop(self) -> None:
         if self._ours:
             self._ray.shutdown()
+
+
+def placed(task: Task) -> Task:
+    """The task with absolute paths, since the workers stand in other folders.
+
+    Raises:
+        CheckpointError: the model is not there.
+    """
+    model = task.model
+    if not is_address(model) and (folder := pretrained.find(model)) == Path(model):
+        model = str(folder.absolute())
+    return replace(task, out=task.out.absolute(), model=model)
 
 
 @functools.cache

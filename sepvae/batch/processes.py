@@ -71,11 +71,9 @@ class Processes:
     def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
         waiting = deque(range(len(jobs)))
         while waiting or any(member.index is not None for member in self._members):
-            for member in self._members:
+            for member in list(self._members):
                 if waiting and member.index is None:
-                    member.index = waiting.popleft()
-                    with contextlib.suppress(OSError):  # its death is noticed below
-                        member.connection.send(jobs[member.index])
+                    self._give(member, waiting.popleft(), jobs)
             busy = {member.connection: member for member in self._members if member.index is not None}
             for connection in wait(list(busy)):
                 member = busy[connection]  # type: ignore[index]
@@ -101,11 +99,26 @@ class Processes:
         theirs.close()
         return _Member(process, ours)
 
+    def _give(self, member: _Member, index: int, jobs: Sequence[Job]) -> None:
+        """Send a job to a worker, or to its successor if it has died while it was idle."""
+        try:
+            member.connection.send(jobs[index])
+        except OSError:
+            member = self._succeed(member)
+            with contextlib.suppress(OSError):  # its death is noticed later
+                member.connection.send(jobs[index])
+        member.index = index
+
+    def _succeed(self, dead: _Member) -> _Member:
+        """Start a worker in the place of a dead one."""
+        dead.process.join(_STOP_S)
+        fresh = self._members[self._members.index(dead)] = self._start()
+        return fresh
+
     def _replace(self, dead: _Member, job: Job) -> str:
         """Start a worker in the place of a dead one; say what that one died of."""
-        dead.process.join(_STOP_S)
+        self._succeed(dead)
         code = dead.process.exitcode
-        self._members[self._members.index(dead)] = self._start()
         how = f"was killed (signal {-code})" if code is not None and code < 0 else f"ended (exit code {code})"
         return f"{job}: the process that worked on it {how}, perhaps for lack of memory"
 

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from sepvae import checkpoint
+from sepvae.batch.cluster import placed
 from sepvae.batch.jobs import Job
 from sepvae.batch.processes import Processes, hire
 from sepvae.batch.workers import Solo, Task, Worker
@@ -70,6 +71,26 @@ def test_a_killed_worker_costs_the_input_that_it_worked_on(tmp_path: Path, task:
         "other.wav",
         "vocals.wav",
     ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_worker_killed_between_two_batches_costs_nothing(tmp_path: Path, task: Task) -> None:
+    with Processes(task, 1) as crew:
+        victim = crew._members[0].process
+        victim.kill()
+        victim.join()
+        [(_, entry)] = crew.run([song(tmp_path / "short.wav", 0.1)], ignore)
+    assert entry["status"] == "done"
+
+
+def test_machines_of_a_cluster_get_absolute_paths(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = placed(replace(task, out=Path("out"), model="tiny/"))
+    assert (there.out, there.model) == (task.out, task.model)
+    for kept in ("music", "https://host.invalid/model"):
+        assert placed(replace(task, model=kept)).model == kept
 
 
 def test_an_unexpected_fault_fails_one_input(
