@@ -84,6 +84,8 @@ def shape_stages(solo: DictConfig, head: DictConfig) -> None:
 def link_material(head: DictConfig) -> None:
     """Make folders of links: all tracks to mix from, and held-out songs of the others with a solo of the new source.
 
+    Links to other tracks, which an earlier call has made, go.
+
     Raises:
         DataError: a folder is missing or empty.
     """
@@ -92,22 +94,29 @@ def link_material(head: DictConfig) -> None:
     source, others = head.add_source, Path(head.others)
     old = [name for name in head.model.sources if name != source]
     own, folder = Path(head.data.root), Path(head.run_dir) / "material"
+    links: dict[Path, Path] = {}
     if head.material == "real":
         for track in (*scan(own / "train", [source]), *scan(others / "train", old)):
-            _link(track, folder / "train" / f"{track.name}.{'own' if source in track.files else 'others'}")
+            links |= _links(
+                track, folder / "train" / f"{track.name}.{'own' if source in track.files else 'others'}"
+            )
     songs = scan(others / "valid", old)
     solos = scan(own / "valid", [source])
     for song, solo in zip(songs.songs or songs.tracks, itertools.cycle(solos), strict=False):
-        _link(song, folder / "valid" / song.name)
-        _link(solo, folder / "valid" / song.name)
-
-
-def _link(track: Track, folder: Path) -> None:
-    """Put links to a track's files into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in track.files.values():
+        links |= _links(solo, folder / "valid" / song.name) | _links(song, folder / "valid" / song.name)
+    for link in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # several processes do this at once
+            if link.is_symlink() and links.get(link) != link.readlink():
+                link.unlink()
+    for link, path in links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            (folder / path.name).symlink_to(path.resolve())
+            link.symlink_to(path)
+
+
+def _links(track: Track, folder: Path) -> dict[Path, Path]:
+    """Links in a folder to a track's files."""
+    return {folder / path.name: path.resolve() for path in track.files.values()}
 
 
 class AddedModule(SeparationModule):

@@ -230,10 +230,17 @@ def replace_folder(source: Path, target: Path) -> None:
     """Copy a model folder to another place, at once."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    aside = draft.with_name(f"{draft.name}.old")
     try:
         shutil.copytree(source, draft, dirs_exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
         draft.chmod(0o755)
-        draft.replace(target)
+        if target.exists():
+            target.rename(aside)
+        draft.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        if aside.exists() and not target.exists():
+            aside.rename(target)
+        raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from sepvae import checkpoint
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.separator import Separator
+from sepvae.training.added import link_material
 from sepvae.training.run import train
 
 from .conftest import PITCHES, write_song
@@ -71,3 +73,27 @@ def test_an_added_source_leaves_the_others_alone(
 def test_a_source_that_is_there_cannot_be_added(settings: Settings, base: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="separates vocals"):
         train("music/added", settings(tmp_path / "run", f"init={base}", "add_source=vocals"))
+
+
+def test_material_is_that_of_the_last_call(tmp_path: Path) -> None:
+    def material(name: str) -> dict[str, str]:
+        for split in ("train", "valid"):
+            write_song(tmp_path / name / split / f"{name}-song", PITCHES)
+            write_song(tmp_path / f"{name}-solos" / split / "tune", {"flute": 1500})
+        head = {
+            "add_source": "flute",
+            "others": str(tmp_path / name),
+            "material": "real",
+            "model": {"sources": [*PITCHES, "flute"]},
+            "data": {"root": str(tmp_path / f"{name}-solos")},
+            "run_dir": str(tmp_path / "run"),
+        }
+        for _ in range(2):
+            link_material(OmegaConf.create(head))
+        folder = tmp_path / "run" / "material"
+        return {str(path.relative_to(folder)): str(path.resolve()) for path in folder.rglob("*.wav")}
+
+    assert len(material("old")) == 10
+    found = material("new")
+    assert len(found) == 10
+    assert {Path(path).relative_to(tmp_path).parts[0] for path in found.values()} == {"new", "new-solos"}

@@ -209,3 +209,27 @@ def test_a_commit_is_told_of_a_checkout_only(tmp_path: Path, monkeypatch: pytest
         assert records.versions()["commit"] == "abc"
     monkeypatch.setattr(subprocess, "run", no_git)
     assert "commit" not in records.versions()
+
+
+def test_an_old_model_stays_until_its_successor_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text(name)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if target == tmp_path / "old" and not self.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as within:
+        within.setattr(Path, "rename", refused)
+        within.setattr(Path, "replace", refused)
+        with pytest.raises(KeyboardInterrupt):
+            run.replace_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "card.json").read_text() == "old"
+    run.replace_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "card.json").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
