@@ -1,5 +1,6 @@
 """The command line from end to end with a tiny model."""
 
+import ast
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+import sepvae.cli
 from sepvae import checkpoint
 from sepvae.cli import cli
 from sepvae.errors import DataError
@@ -358,6 +360,19 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr == "error: hydra is not installed: pip install 'sepvae[train]'\n"
+
+
+def test_every_package_of_the_extra_train_is_known_as_such() -> None:
+    package = Path(sepvae.cli.__file__).parents[1]
+    imported = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    core = {"av", "click", "numpy", "rich", "safetensors", "sepvae", "soundfile", "soxr", "torch"}
+    assert imported - core - set(sys.stdlib_module_names) - {"ray"} <= sepvae.cli._TRAIN_EXTRA
 
 
 def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

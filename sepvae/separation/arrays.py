@@ -41,7 +41,8 @@ class ArraySeparator:
     It keeps no state between calls, so several threads may share one.
 
     Args:
-        model: separation model.
+        model: separation model; it is itself frozen, set to evaluation and moved to the device, since a copy would
+            take its memory again.
         device: auto, cpu, cuda, mps, or any name that torch knows.
         precision: auto, float32 or bfloat16, the type that the network computes in; auto takes bfloat16 where
             the device is fast in it. Variances and masks are float32 always.

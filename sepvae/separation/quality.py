@@ -18,7 +18,7 @@ class Quality:
         refine: steps that fit an equaliser for each source to the mixture's likelihood, int >= 0.
         sharpness: exponent on the variances in the Wiener filter, > 0: below 1 where a model is surer of itself than
             it has reason to be.
-        levels_db: the network sees the mixture at each of these levels, and the variances are averaged.
+        levels_db: the network sees the mixture at each of these levels, and the log-variances are averaged.
     """
 
     refine: int = 0

@@ -24,7 +24,7 @@ from sepvae.signal import wiener
 from sepvae.signal.chunking import ChunkedFilter
 
 AUDIBLE_HZ = 16_000
-"""Above this the residual source takes everything."""
+"""A model that reaches this far leaves nothing audible above it."""
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
 
 
