@@ -191,7 +191,7 @@ def _neighbours(recipe: str) -> list[Path]:
 def for_stage(overrides: Sequence[str], stage: str | None) -> list[str]:
     """Overrides that a stage sees: those for all, and those whose key starts with its name, without it."""
     seen = [override for override in overrides if _owner(override) in (stage, None)]
-    return [override.removeprefix(f"{_owner(override)}.") for override in seen]
+    return [override.removeprefix(f"{stage}.") for override in seen]
 
 
 def _owner(override: str) -> str | None:
