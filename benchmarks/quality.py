@@ -30,7 +30,8 @@ from sepvae.separation.quality import QUALITIES, Quality, choose
 from sepvae.separator import Separator
 
 STEPS = (0, 1, 2, 5, 10, 20, 50)
-SHARPNESSES = (1.0, 0.8, 0.65, 0.5)
+SHARPNESSES = (1.0, 0.8, 0.65, 0.55, 0.5)
+WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 WHOLE_S = 1e4
 
 
@@ -59,15 +60,14 @@ class Remembered:
 
 
 def settings(card: dict[str, Any], steps: tuple[int, ...]) -> dict[str, Quality]:
-    """The presets, the number of steps at the sharpness of `balanced`, and its sharpness without any step."""
+    """The presets, `balanced` with one of its values changed, and the plain Wiener filter with sharper or softer masks."""
     presets = {name: choose(name, card) for name in QUALITIES}
     balanced = presets["balanced"]
     by_steps = {f"refine {n}": replace(balanced, refine=n) for n in steps}
-    by_sharpness = {f"sharpness {s}, refine 0": Quality(sharpness=s) for s in SHARPNESSES}
-    by_both = {
-        f"sharpness {s}, refine {balanced.refine}": replace(balanced, sharpness=s) for s in SHARPNESSES
-    }
-    return presets | by_steps | by_sharpness | by_both
+    by_sharpness = {f"sharpness {s}": replace(balanced, sharpness=s) for s in SHARPNESSES}
+    by_weight = {f"percussive {w}": replace(balanced, percussive=w) for w in WEIGHTS}
+    plain = {f"wiener {s}": Quality(sharpness=s) for s in SHARPNESSES}
+    return presets | by_steps | by_sharpness | by_weight | plain
 
 
 def stretches(dataset: Path, model: SeparationModel, max_seconds: float | None) -> Iterator[Excerpt]:
@@ -142,7 +142,8 @@ def main() -> None:
     chosen = settings(card, tuple(map(int, options.steps.split(","))))
     if options.only:
         chosen = {name: chosen[name] for name in dict.fromkeys(["fast", *options.only.split(",")])}
-    timed = {} if options.no_speed else {n: q for n, q in chosen.items() if "sharpness" not in n}
+    alike = ("sharpness", "percussive", "wiener")  # cost nothing of their own
+    timed = {} if options.no_speed else {n: q for n, q in chosen.items() if not n.startswith(alike)}
     excerpt = next(stretches(options.datasets[0], model, 30.0))
     speeds = {name: speed(model, q, excerpt) for name, q in timed.items()}
     memory = Remembered(model)

@@ -16,18 +16,23 @@ class Quality:
 
     Args:
         refine: steps that fit an equaliser for each source to the mixture's likelihood, int >= 0.
+        percussive: weight of the evidence that a sound is a hit (`sepvae.signal.percussive`) for the source `drums`,
+            from 0 to 1; models without such a source ignore it.
         sharpness: exponent on the variances in the Wiener filter, > 0: below 1 where a model is surer of itself than
             it has reason to be.
         levels_db: the network sees the mixture at each of these levels, and the log-variances are averaged.
     """
 
     refine: int = 0
+    percussive: float = 0.0
     sharpness: float = 1.0
     levels_db: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
         if isinstance(self.refine, bool) or not isinstance(self.refine, int) or not 0 <= self.refine <= 1000:
             raise ShapeError(f"refine must be a whole number from 0 to 1000, found {self.refine!r}")
+        if not 0 <= self.percussive <= 1:
+            raise ShapeError(f"percussive must be from 0 to 1, found {self.percussive}")
         if not 0 < self.sharpness <= 10:
             raise ShapeError(f"sharpness must be above 0 and at most 10, found {self.sharpness}")
         object.__setattr__(self, "levels_db", tuple(map(float, self.levels_db)))

@@ -27,6 +27,9 @@ CAUTION = 0.02
 """Share of a window, counted as if it were explained already: gains of sources that hardly play stay at one."""
 SHRINK = 0.9
 """Factor on the log-gains after each step, which bounds them however many steps there are."""
+MOST = 4.0
+"""A bin's power counts as at most so many times its variance: hits that a decoder draws too weakly raise no gain of
+all that its source plays."""
 
 
 def equaliser(bands: Bands, sample_rate: int, count: int = EQUALISER_BANDS) -> Tensor:
@@ -54,6 +57,7 @@ def fit_gains(
     points: int | None = None,
     shrink: float = SHRINK,
     caution: float = CAUTION,
+    most: float = MOST,
 ) -> Tensor:
     """Fit the equalisers of all sources to one window of a mixture.
 
@@ -68,11 +72,13 @@ def fit_gains(
         points: columns of a full window; a part of one at the end of a song is fitted with more caution.
         shrink: factor on the log-gains after each step, 0 < shrink <= 1.
         caution: see CAUTION, >= 0.
+        most: see MOST, > 0.
 
-    Shape: P `[N, M]` (M channels times frames), V `[K, N, M]`, sizes `[N]`, basis `[E, N]` -> log-gains `[K, E]`.
+    Shape: P `[N, M]` (M frames), V `[K, N, M]`, sizes `[N]`, basis `[E, N]` -> log-gains `[K, E]`.
 
     Source: the multiplicative updates for the Itakura-Saito divergence of Fevotte, Bertin & Durrieu 2009, with the
-    decoded variances as fixed atoms, without their exponent 1/2, and with shrinking in place of their convergence.
+    decoded variances as fixed atoms, without their exponent 1/2, with P / V bounded, and with shrinking in place of
+    their convergence.
     """
     if steps < 0 or V.ndim != 3 or P.shape != V.shape[1:]:
         raise ShapeError(f"expected steps >= 0, P [N, M] and V [K, N, M], found {steps}, {list(V.shape)}")
@@ -83,7 +89,8 @@ def fit_gains(
     for _ in range(steps):
         scale = torch.exp(gains @ basis).T  # [N, K]
         total = (scale[:, None] @ atoms).squeeze(1) + FLOOR  # [N, M]
-        needed = (atoms @ ((P + FLOOR) / total.square())[..., None]).squeeze(2) * scale  # [N, K]
+        excess = ((P + FLOOR) / total).clamp(max=most) / total
+        needed = (atoms @ excess[..., None]).squeeze(2) * scale  # [N, K]
         share = (atoms @ total.reciprocal()[..., None]).squeeze(2) * scale
         gains = shrink * (gains + torch.log((weights @ needed + caution) / (weights @ share + caution)).T)
     return gains

@@ -16,7 +16,7 @@ from sepvae.separator import Separator
 from sepvae.signal import gains
 
 RATE = 44100
-FULL = Quality(refine=4, sharpness=0.7, levels_db=(-6.0, 0.0, 3.0))
+FULL = Quality(refine=4, percussive=0.5, sharpness=0.7, levels_db=(-6.0, 0.0, 3.0))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,9 @@ def separate(model: SeparationModel, song: np.ndarray, quality: Quality, segment
     return np.stack(list(separator.separate(song, RATE).values()))
 
 
-@pytest.mark.parametrize("quality", [Quality(refine=3), Quality(levels_db=(-6, 0)), FULL], ids=str)
+@pytest.mark.parametrize(
+    "quality", [Quality(refine=3), Quality(percussive=1.0), Quality(levels_db=(-6, 0)), FULL], ids=str
+)
 def test_chunks_give_what_the_whole_gives(model: SeparationVAE, song: np.ndarray, quality: Quality) -> None:
     whole = separate(model, song, quality, segment_s=10)
     for segment_s in (0.05, 0.11, 0.3):
