@@ -60,7 +60,7 @@ class Remembered:
 
 
 def settings(card: dict[str, Any], steps: tuple[int, ...]) -> dict[str, Quality]:
-    """The presets, `balanced` with one of its values changed, and the plain Wiener filter with sharper or softer masks."""
+    """The presets, `balanced` with one value changed, and the plain Wiener filter with sharper or softer masks."""
     presets = {name: choose(name, card) for name in QUALITIES}
     balanced = presets["balanced"]
     by_steps = {f"refine {n}": replace(balanced, refine=n) for n in steps}

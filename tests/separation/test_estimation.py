@@ -94,6 +94,26 @@ def taught(
     return tiny_model, drums + bass, drums
 
 
+def test_hits_go_to_the_drums_and_notes_away_from_them(
+    tiny_model: SeparationVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def undecided(X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.zeros(1, 4, 2, tiny_model.bands.count, X.shape[-1])
+
+    monkeypatch.setattr(tiny_model, "log_variances", undecided)
+    song = np.zeros((2, RATE), np.float32)
+    song[:, RATE // 4] = 0.9
+    song[:, RATE // 2 :] = 0.3 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE // 2))
+    quality = Quality(percussive=0.5)
+    drums = separate(tiny_model, song, quality, 10)[1] / 0.25  # a quarter is an even share
+    hit, note = slice(RATE // 4 - 200, RATE // 4 + 200), slice(7 * RATE // 10, 4 * RATE // 5)
+    assert np.abs(drums[:, hit]).max() > 1.5 * np.abs(song[:, hit]).max()
+    assert np.abs(drums[:, note]).max() < 0.6 * np.abs(song[:, note]).max()
+    three = Separator(tiny_model, "cpu", precision="float32", quality=quality)
+    held = three.separate(song, RATE, present=["bass", "other"])
+    assert not held["drums"].any()
+
+
 def test_a_mask_network_has_nothing_to_refine(model: SeparationVAE, song: np.ndarray) -> None:
     torch.manual_seed(0)
     network = MaskNet(model.config).eval()

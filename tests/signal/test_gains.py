@@ -77,6 +77,17 @@ def test_a_likely_mixture_leaves_the_gains_alone(
     assert g[2].abs().max() < 0.1  # caution holds the source that does not play
 
 
+def test_a_few_hits_that_are_drawn_too_weakly_raise_no_gain(
+    variances: Tensor, basis: Tensor, bands: Bands, generator: torch.Generator
+) -> None:
+    P = mixture(variances, generator)
+    P[:, 16:FRAMES:32] += 300 * variances[0].mean()  # 25 dB above the variance, in one frame of 32
+    bounded = gains.fit_gains(P, variances, bands.sizes, basis, steps=5)
+    unbounded = gains.fit_gains(P, variances, bands.sizes, basis, steps=5, most=math.inf)
+    assert bounded[0].max() < 0.5
+    assert unbounded[0].min() > 1.5
+
+
 def test_the_likelihood_grows_and_shrinking_bounds_the_gains(
     variances: Tensor, basis: Tensor, bands: Bands, generator: torch.Generator
 ) -> None:
