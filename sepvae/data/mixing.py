@@ -65,7 +65,7 @@ class MixingConfig:
     silent: float = 0.1
     solo: float = 0.0
     doubled: float = 0.0
-    lacking: float = 0.5
+    lacking: float = 0.7
     gain_sd_db: float = 4.0
     level_db: tuple[float, float] = (-14.0, 3.0)
     speed: tuple[float, float] = (0.88, 1.14)
