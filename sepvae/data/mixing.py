@@ -27,7 +27,7 @@ from sepvae.data.augment import (
     frames_for,
     stretch,
 )
-from sepvae.data.corpora import Manifest, Track, read_audio, scan
+from sepvae.data.corpora import Track, read_audio, scan
 from sepvae.errors import DataError
 
 ACTIVE_RMS = 10 ** (-45 / 20)
@@ -188,11 +188,6 @@ class ExcerptStream(IterableDataset[Mixture]):
         if empty:
             raise DataError(f"no track under {manifest.root} has the source {empty[0]!r}")
         self.songs = self._pool(manifest.songs)
-
-    @classmethod
-    def manifest_of(cls, root: str | Path, sources: Sequence[str]) -> Manifest:
-        """The tracks that a stream would read."""
-        return scan(root, sources)
 
     def _pool(self, tracks: Sequence[Track]) -> list[tuple[float, list[Track]]]:
         """Tracks by group, with the chance of each group."""

@@ -126,14 +126,9 @@ class MixtureData(lightning.LightningDataModule):
 
     def manifest(self) -> dict[str, Any]:
         """Tracks, hours and a hash of every set: what the weights have seen."""
-        roots = (
-            [self.config.train, *self.config.data_extra]
-            if "data_extra" in self.config
-            else [self.config.train]
-        )
         return {
             Path(root).name: fingerprint(scan(root, self.shape.sources))
-            for root in [*roots, *self.config.valid]
+            for root in [self.config.train, *self.config.valid]
         }
 
 
