@@ -158,12 +158,12 @@ def separate(
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
         messages.start(task.model, crew.info, count, batch)
         head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
-        entries = _work_off(batch, crew, messages, head, report)
+        entries = _run_batch(batch, crew, messages, head, report)
     if any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
 
 
-def _work_off(
+def _run_batch(
     batch: Sequence[Job], crew: Crew, messages: Messages, head: dict[str, Any], report: str | None
 ) -> list[Entry]:
     """Separate all inputs, telling about each; write the report, also when interrupted."""
@@ -243,15 +243,15 @@ def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
         from sepvae.batch.cluster import RayCrew
 
         return RayCrew(task, count, ray_address)
-    from sepvae.batch.processes import hire
+    from sepvae.batch.processes import make_crew
 
-    return hire(task, count)
+    return make_crew(task, count)
 
 
 def _stdout_crew(task: Task, inputs: int) -> Crew:
     """A worker that writes its one stem to stdout."""
-    from sepvae.batch.workers import PipeWorker, Solo
+    from sepvae.batch.workers import InProcessCrew, PipeWorker
 
     if inputs != 1:
         raise OutputError(f"stdout takes the stem of one input, found {inputs}")
-    return Solo(PipeWorker(task, sys.stdout.buffer))
+    return InProcessCrew(PipeWorker(task, sys.stdout.buffer))

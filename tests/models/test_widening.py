@@ -59,5 +59,7 @@ def test_more_blocks_change_no_output(trained: SeparationVAE, generator: torch.G
     out = model.band_log_variances(P, side)
     torch.testing.assert_close(out, trained.band_log_variances(P, side))
     out.square().mean().backward()
-    moved = [name for name, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()]
+    moved = [
+        name for name, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()
+    ]
     assert any(name in kept.missing_keys for name in moved)  # new blocks learn from the first step on
