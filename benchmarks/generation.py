@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sepvae import checkpoint, codec, generation, pretrained
-from sepvae.audio.sounds import resample, write_sound
+from sepvae.audio.sounds import change_rate, write_sound
 from sepvae.data import corpora
 from sepvae.models.separation import SeparationVAE, power
 from sepvae.separator import Separator
@@ -120,7 +120,7 @@ def opus(x: np.ndarray, rate: int, kbit_s: int) -> tuple[np.ndarray, float]:
     """A stereo sound through Opus, and the rate that it took in kbit/s."""
     import av
 
-    wide = resample(x, rate, OPUS_RATE)
+    wide = change_rate(x, rate, OPUS_RATE)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="ogg") as out:
         stream = out.add_stream("libopus", rate=OPUS_RATE, layout="stereo")
@@ -139,7 +139,7 @@ def opus(x: np.ndarray, rate: int, kbit_s: int) -> tuple[np.ndarray, float]:
     if decoded.shape[0] == 1:
         decoded = decoded.reshape(-1, 2).T
     decoded = decoded[:, -wide.shape[1] :] if decoded.shape[1] > wide.shape[1] else decoded
-    narrow = resample(decoded.astype(np.float32), OPUS_RATE, rate)[:, : x.shape[1]]
+    narrow = change_rate(decoded.astype(np.float32), OPUS_RATE, rate)[:, : x.shape[1]]
     narrow = np.pad(narrow, ((0, 0), (0, x.shape[1] - narrow.shape[1])))
     return narrow, 8 * size / 1000 / (x.shape[1] / rate)
 

@@ -32,7 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sepvae.data.datasets.base import Part, RawTrack
+from sepvae.data.datasets.base import RawTrack, StemFile
 from sepvae.data.datasets.digits import FSDD
 from sepvae.data.mixing import Mixture
 from sepvae.models.build import build
@@ -60,7 +60,9 @@ class Clips:
     def __init__(self, root: Path, split: str, model: SeparationVAE) -> None:
         reader = FSDD()
         clips = [clip for clip in reader.clips(root) if clip.split == split]
-        tracks = (RawTrack(split, clip.name, {clip.digit: (Part(clip.path),)}, solo=True) for clip in clips)
+        tracks = (
+            RawTrack(split, clip.name, {clip.digit: (StemFile(clip.path),)}, solo=True) for clip in clips
+        )
         waves = np.stack([next(iter(reader.render(track, RATE, 1).values())) for track in tracks])
         self.audio = torch.from_numpy(waves)  # M, 1, L
         with torch.inference_mode():

@@ -111,7 +111,7 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
     from sepvae import codec, generation
-    from sepvae.audio.sounds import resample, write_sound
+    from sepvae.audio.sounds import change_rate, write_sound
     from sepvae.errors import CheckpointError
 
     vaes, weights = _load(model)
@@ -124,7 +124,7 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     if vaes.stft.frames(length) > coded.frames:
         raise OutputError(f"{latents}: holds fewer frames than its length needs")
     sound = generation.synthesise(vaes, log_variance, length, generator=_generator(seed)).numpy()
-    write_sound(out, resample(sound[: coded.channels], rate, coded.sample_rate), coded.sample_rate)
+    write_sound(out, change_rate(sound[: coded.channels], rate, coded.sample_rate), coded.sample_rate)
     click.echo(os.fsencode(out))
 
 
@@ -167,13 +167,13 @@ def interpolate(
 def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
     """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
     from sepvae import generation
-    from sepvae.audio.sounds import resample, write_sound
+    from sepvae.audio.sounds import change_rate, write_sound
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
     audio, rate, x = _read(stem, vaes)
     clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
-    write_sound(out, resample(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
+    write_sound(out, change_rate(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
     click.echo(os.fsencode(out))
 
 
@@ -189,10 +189,10 @@ def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, int, Tensor]:
     """A file as it is, its rate, and the same at the model's rate with two channels."""
     import torch
 
-    from sepvae.audio.sounds import read_sound, resample
+    from sepvae.audio.sounds import change_rate, read_sound
 
     audio, rate = read_sound(path)
-    at_rate = torch.from_numpy(resample(audio, rate, model.config.sample_rate))
+    at_rate = torch.from_numpy(change_rate(audio, rate, model.config.sample_rate))
     if at_rate.shape[1] == 0:
         raise ShapeError(f"{path}: too short for a model of {model.config.sample_rate} Hz")
     return audio, rate, at_rate.expand(2, -1)

@@ -1,7 +1,7 @@
-"""Augmentation in small parts: each takes audio and draws its own choices, and any of them can be left out.
+"""Augmentation in small steps: each takes audio and draws its own choices, and any of them can be left out.
 
-A part changes one source, `[C, L]` to `[C, L]`, and nothing else: what it draws comes from the generator that it is
-given, so that an excerpt depends on its seed alone. Parts that change pitch and tempo know how much audio they need.
+A step changes one source, `[C, L]` to `[C, L]`, and nothing else: what it draws comes from the generator that it is
+given, so that an excerpt depends on its seed alone. Steps that change pitch and tempo know how much audio they need.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CODEC_FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS"), 
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
-class Part(Protocol):
+class Step(Protocol):
     """One step of augmentation.
 
     Shape: `[..., C, L]` -> the same.
@@ -37,10 +37,10 @@ class Part(Protocol):
     def __call__(self, audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio: ...
 
 
-def apply(parts: Sequence[Part], audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
-    """Apply parts one after the other."""
-    for part in parts:
-        audio = part(audio, sample_rate, rng)
+def apply(steps: Sequence[Step], audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
+    """Apply steps one after the other."""
+    for step in steps:
+        audio = step(audio, sample_rate, rng)
     return audio
 
 
@@ -301,7 +301,7 @@ class Effects:
     Args:
         pitch: chance and range in semitones.
         tempo: chance and range of the factor.
-        eq, reverb, codec, loudness: see the parts, which are applied in this order.
+        eq, reverb, codec, loudness: the steps, which are applied in this order.
     """
 
     pitch: Sometimes = Sometimes(0.0, (-2.0, 2.0), rest=0.0)
@@ -319,7 +319,7 @@ class Effects:
             RecipeError: an unknown effect or setting.
         """
         defaults = cls()
-        parts = {}
+        changed = {}
         for name, settings in values.items():
             if name not in {field.name for field in dataclasses.fields(cls)}:
                 raise RecipeError(
@@ -329,20 +329,20 @@ class Effects:
                 key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
             }
             try:
-                parts[name] = dataclasses.replace(getattr(defaults, name), **tuples)
+                changed[name] = dataclasses.replace(getattr(defaults, name), **tuples)
             except TypeError as error:
                 raise RecipeError(f"effect {name}: {error}") from error
-        return dataclasses.replace(defaults, **parts)
+        return dataclasses.replace(defaults, **changed)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def steps(self) -> tuple[Step, ...]:
         """Those that may happen and do not change how much audio is needed."""
-        return tuple(part for part in (self.eq, self.reverb, self.codec, self.loudness) if part.chance > 0)
+        return tuple(step for step in (self.eq, self.reverb, self.codec, self.loudness) if step.chance > 0)
 
     @property
     def any(self) -> bool:
         """Whether anything may happen at all."""
-        return bool(self.parts) or self.pitch.chance > 0 or self.tempo.chance > 0
+        return bool(self.steps) or self.pitch.chance > 0 or self.tempo.chance > 0
 
 
 OFF = Effects()

@@ -26,7 +26,7 @@ MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 """Raised when the same settings would give other files."""
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
+OnTracks = Callable[[int, int], None]
 """Called with the tracks that are done and all of them."""
 
 
@@ -68,7 +68,7 @@ def prepare(
     sample_rate: int | None = None,
     channels: int | None = None,
     jobs: int = 1,
-    progress: Progress = lambda done, of: None,
+    progress: OnTracks = lambda done, of: None,
 ) -> Path:
     """Decode a dataset into a prepared set; what is complete is kept, what cannot be read is left out and named.
 
@@ -161,7 +161,7 @@ def fingerprint(track: RawTrack, root: Path, digest: str) -> str:
 
 
 def _make_all(
-    settings: Settings, tracks: Sequence[RawTrack], root: Path, out: Path, jobs: int, progress: Progress
+    settings: Settings, tracks: Sequence[RawTrack], root: Path, out: Path, jobs: int, progress: OnTracks
 ) -> Iterator[tuple[str, str]]:
     """Make the tracks; yields those that had to be left out, with the reason."""
     work = [(settings, track, root, out) for track in tracks]
@@ -176,7 +176,7 @@ def _make_all(
 
 
 def _reasons(
-    tracks: Sequence[RawTrack], results: Iterator[str | None], progress: Progress
+    tracks: Sequence[RawTrack], results: Iterator[str | None], progress: OnTracks
 ) -> Iterator[tuple[str, str]]:
     for index, (track, reason) in enumerate(zip(tracks, results, strict=True), 1):
         progress(index, len(tracks))

@@ -19,9 +19,9 @@ from sepvae.data.augment import (
     Effects,
     Gain,
     Level,
-    Part,
     Polarity,
     Sometimes,
+    Step,
     apply,
     change_speed,
     frames_for,
@@ -176,9 +176,9 @@ class ExcerptStream(IterableDataset[Mixture]):
         super().__init__()
         self.sources, self.sample_rate, self.config = tuple(sources), sample_rate, config
         self.seed, self.start, self.share = seed, start, share
-        self.alone: tuple[Part, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
-        self.in_song: tuple[Part, ...] = (Gain(config.gain_sd_db / 2), Polarity())
-        self.mixed: tuple[Part, ...] = (Level(config.level_db),)
+        self.alone: tuple[Step, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
+        self.in_song: tuple[Step, ...] = (Gain(config.gain_sd_db / 2), Polarity())
+        self.mixed: tuple[Step, ...] = (Level(config.level_db),)
         manifest = scan(root, sources)
         wrong = [t.name for t in manifest if t.sample_rate != sample_rate]
         if wrong:
@@ -240,14 +240,14 @@ class ExcerptStream(IterableDataset[Mixture]):
             if silent[k]:
                 continue
             if song is not None and source in song.files:
-                audio, parts = self._read(song, source, place, turn), self.in_song
+                audio, steps = self._read(song, source, place, turn), self.in_song
             else:
-                audio, parts = self._active(rng, source, self._turn(rng, effects)), self.alone
+                audio, steps = self._active(rng, source, self._turn(rng, effects)), self.alone
                 if config.doubled and rng.random() < config.doubled:
                     other = self._active(rng, source, self._turn(rng, effects))
-                    audio = (audio + apply(parts, other, self.sample_rate, rng)) / math.sqrt(2)
-            audio = apply(config.effects.parts, audio, self.sample_rate, effects)
-            out[k] = apply(parts, audio, self.sample_rate, rng)
+                    audio = (audio + apply(steps, other, self.sample_rate, rng)) / math.sqrt(2)
+            audio = apply(config.effects.steps, audio, self.sample_rate, effects)
+            out[k] = apply(steps, audio, self.sample_rate, rng)
         if rng.random() < 0.5:
             out = out[:, ::-1]
         return np.ascontiguousarray(apply(self.mixed, out, self.sample_rate, rng))
