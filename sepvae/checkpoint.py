@@ -151,7 +151,9 @@ def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(data).hexdigest() != declared["sha256"]:
-        raise CheckpointError(f"{path}: damaged or exchanged, its sha256 is not the one in the card")
+        raise CheckpointError(
+            f"{path}: damaged or replaced, its sha256 differs from that in {CARD_FILE}; fetch the model folder again"
+        )
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:

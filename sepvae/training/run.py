@@ -200,7 +200,9 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
-        raise RecipeError(f"stage={config.stage} keeps a whole model, init={config.init} is not the recipe's")
+        raise RecipeError(
+            f"stage={config.stage} needs an init= with the same sources and shape, init={config.init} lacks {min(fresh)}"
+        )
     model.load_state_dict(taken, strict=False)
 
 
