@@ -109,9 +109,8 @@ def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel
         _check_sizes(config)
         with torch.device(device):
             return build(config)
-    except (
-        Exception
-    ) as error:  # what a strange value leads to is not to be foreseen, and always the card's fault
+    except Exception as error:
+        # What a strange value leads to cannot be foreseen, and is always the card's fault.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(
             f"{folder}: its card describes no model that can be built ({reason})"

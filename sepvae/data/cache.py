@@ -125,10 +125,8 @@ def _check_settings(settings: Settings, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         draft.write_text(json.dumps({"settings": settings.plain()}), encoding="utf-8")
         return
-    before, now = (
-        known.get("settings", {"dataset": known.get("dataset")}),
-        json.loads(json.dumps(settings.plain())),
-    )
+    before = known.get("settings", {"dataset": known.get("dataset")})
+    now = json.loads(json.dumps(settings.plain()))
     changed = [
         f"{key} {before.get(key)!r}, not {value!r}" for key, value in now.items() if before.get(key) != value
     ]

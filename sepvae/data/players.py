@@ -41,10 +41,8 @@ def play_program(program: int, notes: Sequence[Note], length: int, soundfont: Pa
     """
     events = [(0.0, mido.Message("program_change", channel=0, program=program))]
     for note in notes:
-        pitch, velocity = (
-            int(np.clip(round(note.pitch), 0, 127)),
-            int(np.clip(round(note.velocity * 120), 1, 127)),
-        )
+        pitch = int(np.clip(round(note.pitch), 0, 127))
+        velocity = int(np.clip(round(note.velocity * 120), 1, 127))
         events.append((note.start, mido.Message("note_on", channel=0, note=pitch, velocity=velocity)))
         events.append((note.start + note.duration, mido.Message("note_off", channel=0, note=pitch)))
     return _rendered(events, length, soundfont)
@@ -80,11 +78,8 @@ def bass_instrument(kind: str, samples: Samples, rng: np.random.Generator) -> In
     held = Envelope(
         attack, float(rng.uniform(0.1, 0.8)), float(rng.uniform(0.4, 1.0)), float(rng.uniform(0.03, 0.15))
     )
-    rest, sweep, speed = (
-        float(rng.uniform(0.8, 3.0)),
-        float(rng.uniform(0.0, 3.5)),
-        float(rng.uniform(0.05, 0.4)),
-    )
+    rest, sweep = float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 3.5))
+    speed = float(rng.uniform(0.05, 0.4))
     if kind in ("saw", "square"):
         wave = "saw" if kind == "saw" else "pulse"
         waves = [Wave(wave, width=float(rng.uniform(0.2, 0.5)))]
@@ -238,10 +233,8 @@ def part_instrument(role: str, rng: np.random.Generator) -> Instrument:
         )
     if role == "lead":
         voice = Envelope(float(rng.uniform(0.005, 0.05)), 0.5, 0.8, 0.12)
-        glide, vibrato = (
-            float(rng.choice((0.0, 0.03))),
-            (float(rng.uniform(4.5, 6.5)), float(rng.uniform(0, 0.3))),
-        )
+        glide = float(rng.choice((0.0, 0.03)))
+        vibrato = float(rng.uniform(4.5, 6.5)), float(rng.uniform(0, 0.3))
         kind = str(rng.choice(("saw", "pulse", "triangle", "sine")))
         return Analog(
             (Wave(kind), Wave(kind, spread)),

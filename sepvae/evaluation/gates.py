@@ -177,11 +177,9 @@ class SoloTable:
         """ELBO of every frame, in nats per bin and channel: `[T']`."""
         vae = model.source_vae(name)
         coded = oracles.code(vae, P, generator=_generator())
-        frames = (
-            P.permute(2, 0, 1)[..., None],
-            coded.log_variance.permute(2, 0, 1)[..., None],
-        )  # [T', 2, N, 1]
-        nll = vae.nll(*frames, model.bands.sizes)  # [T']
+        power_of_frames = P.permute(2, 0, 1)[..., None]  # [T', 2, N, 1]
+        log_variance = coded.log_variance.permute(2, 0, 1)[..., None]  # [T', 2, N, 1]
+        nll = vae.nll(power_of_frames, log_variance, model.bands.sizes)  # [T']
         points = 2 * model.bands.n_bins
         return (-(nll + coded.nats) / points - math.log(math.pi)).cpu()
 

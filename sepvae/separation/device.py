@@ -19,11 +19,8 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # torch asserts that CUDA was compiled in
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # An AssertionError where torch was built without CUDA.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SepvaeError(f"device {name!r} cannot be used ({reason})") from error
     return device

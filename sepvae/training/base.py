@@ -134,10 +134,8 @@ class SpectrogramModule(lightning.LightningModule):
         estimates = in_order_of(sources, self.estimates(sources).float(), self.model.config.alike)
         length = estimates.shape[-1]
         heard = estimates.mean(1).cpu().numpy()
-        mono, mix = (
-            sources[..., :length].mean(1).cpu().numpy(),
-            sources[..., :length].sum(0).mean(0).cpu().numpy(),
-        )
+        mono = sources[..., :length].mean(1).cpu().numpy()
+        mix = sources[..., :length].sum(0).mean(0).cpu().numpy()
         for k in active if len(sources) > 1 else ():
             gain = float(si_sdr(heard[k], mono[k]) - si_sdr(mix, mono[k]))
             self.found[number, f"{name}/{self.model.config.sources[k]}"] = gain

@@ -193,11 +193,8 @@ class SeparationModule(SpectrogramModule):
         """
         if self.losses.given:
             return self._of_sounding(targets, k, mixture, noise, turn)
-        vae, P, sizes = (
-            self.model.source_vae(self.model.config.sources[k]),
-            targets.solo(k),
-            self.model.bands.sizes,
-        )
+        vae = self.model.source_vae(self.model.config.sources[k])
+        P, sizes = targets.solo(k), self.model.bands.sizes
         sounds = P.mean((1, 2, 3)) > SILENT_POWER  # B
         if not self.joint:
             with torch.no_grad():
@@ -219,11 +216,8 @@ class SeparationModule(SpectrogramModule):
         rows, places = targets.sounding(k)
         if not len(rows):
             return {}
-        vae, P, sizes = (
-            self.model.source_vae(self.model.config.sources[k]),
-            targets.P[rows, places].expand(-1, 2, -1, -1),
-            self.model.bands.sizes,
-        )
+        vae = self.model.source_vae(self.model.config.sources[k])
+        P, sizes = targets.P[rows, places].expand(-1, 2, -1, -1), self.model.bands.sizes
         share = len(rows) / len(targets.P)
         noise = [noise[row] for row in rows.tolist()]
         solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)

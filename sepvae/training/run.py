@@ -137,9 +137,8 @@ def fit(config: DictConfig) -> Path:
         set_levels(module.model, config, data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*treespec.*")  # Lightning's own use of a torch interface
-        warnings.filterwarnings(
-            "ignore", ".*(exists and is not empty|across ranks is zero).*"
-        )  # as it should be
+        # A run folder that is not empty, and a metric that is zero on all ranks, are as they should be.
+        warnings.filterwarnings("ignore", ".*(exists and is not empty|across ranks is zero).*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     if trainer.is_global_zero:
         if config.trainer.export == "best":
@@ -201,7 +200,7 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
         raise RecipeError(
-            f"stage={config.stage} needs an init= with the same sources and shape, init={config.init} lacks {min(fresh)}"
+            f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
         )
     model.load_state_dict(taken, strict=False)
 
