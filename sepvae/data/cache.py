@@ -25,7 +25,7 @@ from sepvae.errors import DataError, OutputError
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 """Raised when the same settings would give other files."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 OnTracks = Callable[[int, int], None]
 """Called with the tracks that are done and all of them."""
 
@@ -103,14 +103,14 @@ def prepare(
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
     for name, reason in skipped.items():
-        log.warning("left out %s: %s", name, reason)
+        logger.warning("left out %s: %s", name, reason)
     made = [track for track in tracks if f"{track.split}/{track.name}" not in skipped]
     if not made:
         raise DataError(
             f"no track of {dataset.name} under {root} can be read; the first: {next(iter(skipped.values()))}"
         )
     if not any(track.split == "valid" for track in made):
-        log.warning("no track is kept for validation: train with data.valid=[]")
+        logger.warning("no track is kept for validation: train with data.valid=[]")
     return _write_manifest(settings, made, skipped, out)
 
 

@@ -23,7 +23,7 @@ from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 PACKAGES = ("hydrogen-data", "hydrogen-drumkits")
 TRACKS = 6
 """Tracks a kit."""
@@ -106,7 +106,7 @@ def _voice(instrument: ElementTree.Element, folder: Path) -> Voice:
         if path.is_file():
             layers.append((float(layer.findtext("{*}max", "1")), path))
         elif path != folder:
-            log.info("%s left out: no such file", path)
+            logger.info("%s left out: no such file", path)
     return tuple(sorted(layers))
 
 
@@ -140,10 +140,10 @@ def drumkit_items(root: Path, seed: int) -> list[Item]:
             try:
                 lanes = read_kit(path)
             except DataError as error:
-                log.info("%s left out: %s", path.parent.name, error)
+                logger.info("%s left out: %s", path.parent.name, error)
                 continue
             if not is_drum_kit(lanes):
-                log.info("%s left out: no drum kit", path.parent.name)
+                logger.info("%s left out: no drum kit", path.parent.name)
                 continue
             slug = re.sub("[^a-z0-9]+", "-", path.parent.name.lower()).strip("-")
             items += [_item(f"kit-{slug}-{index:04d}", package, lanes, seed) for index in range(TRACKS)]

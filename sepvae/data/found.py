@@ -17,7 +17,7 @@ from sepvae.data.music import MIX_PEAK, MIX_RMS_DB, SAMPLE_RATE, active_rms_db
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SECONDS = 150.0
 SHORTEST_S = 20.0
 HELD_OUT = {
@@ -118,7 +118,7 @@ def _duration(path: Path) -> float:
     try:
         return tracker.Module(path).duration
     except DataError as error:
-        log.info("left out: %s", error)
+        logger.info("left out: %s", error)
         return 0.0
 
 

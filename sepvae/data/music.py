@@ -31,7 +31,7 @@ from sepvae.data.render import (
 )
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SAMPLE_RATE = 44100
 SPEECH_ACTIVE_DB = -20.0
 DEMO_PEAK = 0.9
@@ -273,7 +273,7 @@ def score_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variati
             try:
                 score = load_score(path)
             except DataError as error:
-                log.warning("left out: %s", error)
+                logger.warning("left out: %s", error)
                 continue
             full = sum(len(notes) >= MIN_ONSETS for notes in onsets(score).values())
             if score.duration < MIN_SECONDS or full < 2 or (key := content_hash(score)) in known:

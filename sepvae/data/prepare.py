@@ -33,7 +33,7 @@ ON_REQUEST = (
 """Parts that are made only when they are named, since their raw material lies in folders of its own."""
 SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
 """Name of a set that can be built from the raw material -> its rate in hertz."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -140,18 +140,18 @@ def build(items: Iterable[Item], out: Path, *, jobs: int = 1) -> None:
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
     missing = [item for item in items if not (out / item.split / item.name).is_dir()]
-    log.info("%d tracks to make under %s", len(missing), out)
+    logger.info("%d tracks to make under %s", len(missing), out)
     if jobs <= 1:
         for index, item in enumerate(missing, 1):
             make(item, out)
-            log.info("%d/%d %s/%s", index, len(missing), item.split, item.name)
+            logger.info("%d/%d %s/%s", index, len(missing), item.split, item.name)
         return
     with ProcessPoolExecutor(jobs) as pool:
         futures = {pool.submit(make, item, out): item for item in missing}
         try:
             for index, future in enumerate(as_completed(futures), 1):
                 future.result()
-                log.info("%d/%d %s/%s", index, len(missing), futures[future].split, futures[future].name)
+                logger.info("%d/%d %s/%s", index, len(missing), futures[future].split, futures[future].name)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

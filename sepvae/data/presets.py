@@ -23,7 +23,7 @@ from sepvae.data.styles import GENRES
 from sepvae.data.synth import Note
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 BASSES, PARTS = 40, 30
 SECONDS = 75.0
 LEVEL_DB = -20.0
@@ -93,7 +93,7 @@ def make_solo(
             try:
                 audio = play_preset(path, notes, length)
             except lmms.PlayError as error:  # a few presets never end
-                log.info("%s left out: %s", path.name, error)
+                logger.info("%s left out: %s", path.name, error)
                 continue
             if effects.rms(audio) > 1e-4:
                 gain_db = rng.normal(0, 2) - 20 * np.log10(effects.rms(audio))
