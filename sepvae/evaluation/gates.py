@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sepvae.data.excerpts import Excerpt
 from sepvae.evaluation import oracles
@@ -101,8 +100,7 @@ def _coded(
 
 def mixture_latents(model: SeparationVAE, spectra: Spectra) -> list[Latents]:
     """Means of q(z_k | x) of every source."""
-    X = spectra.X[None]
-    X = functional.pad(X, (0, -X.shape[-1] % model.frame_multiple))
+    X = model.pad_frames(spectra.X[None])
     return [posterior.mean for posterior in model.posteriors(*model.band_powers(X))]
 
 
@@ -157,9 +155,8 @@ class SoloTable:
                 self._add_solo(model, source, P, active)
 
     def _add_solo(self, model: SeparationVAE, source: str, P: Tensor, active: Tensor) -> None:
-        missing = -P.shape[-1] % model.frame_multiple
-        P = functional.pad(model.bands.merge(P), (0, missing))  # [2, N, T']
-        active = functional.pad(active, (0, missing))
+        P = model.pad_frames(model.bands.merge(P))  # [2, N, T']
+        active = model.pad_frames(active)
         for name, dropped in DROPPED.items():
             coded = oracles.code(model.source_vae(source), P, dropped=dropped, generator=_generator())
             self.nats.setdefault((name, source), []).append(coded.nats[active].cpu())

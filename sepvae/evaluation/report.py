@@ -141,7 +141,7 @@ class _Song:
             self.bss.take(*(dict(zip(excerpt.sources, x, strict=True)) for x in (estimates, references)))
         sounding = sum(metrics.is_active(reference) for reference in references)
         if self.shown is None or sounding > self.shown[0]:
-            self.shown = sounding, references, estimates
+            self.shown = sounding, estimates, references
 
     def leakage_db(self, k: int) -> float:
         """Level of one stem under the mixture."""
@@ -189,7 +189,7 @@ class _Run:
                 stems = separator.separate(excerpt.mixture, excerpt.sample_rate, present=present)
                 estimates = np.stack([stems[source] for source in self.config.sources])
                 if self.config.alike:
-                    pair = torch.from_numpy(excerpt.references), torch.from_numpy(estimates)
+                    pair = torch.from_numpy(estimates), torch.from_numpy(excerpt.references)
                     estimates = in_order_of(*pair, self.config.alike).numpy()
                 self._add(label, excerpt, estimates)
                 if label == "model":
@@ -220,13 +220,13 @@ class _Run:
         if song.bss is not None:
             self.bss[name] = song.bss.medians()
         if folder is not None and song.shown is not None:
-            _, references, estimates = song.shown
+            _, estimates, references = song.shown
             spectrograms(
                 folder / f"{name}.png",
                 name,
                 self.config.sources,
-                references,
                 estimates,
+                references,
                 self.config.sample_rate,
             )
 
