@@ -51,7 +51,7 @@ def amplify(audio: Audio, gain_db: float) -> Audio:
 
 @dataclass(frozen=True)
 class Gain:
-    """A gain that is normal in decibels, with this spread."""
+    """A gain that is normal in decibels, with this standard deviation."""
 
     sd_db: float
 
@@ -158,7 +158,7 @@ class EQ:
 
     Args:
         chance: in [0, 1].
-        sd_db: spread of the gain at each point.
+        sd_db: standard deviation of the gain at each point.
     """
 
     chance: float = 0.0

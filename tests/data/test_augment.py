@@ -140,7 +140,7 @@ def test_steps_keep_shape_and_input_and_follow_their_seed(step: EQ, tone: np.nda
 def test_eq_multiplies_the_spectrum_by_a_smooth_curve(rng: np.random.Generator) -> None:
     noise = rng.standard_normal((2, 4 * RATE)).astype(np.float32)
     changed = EQ(1.0, sd_db=6.0)(noise, RATE, rng)
-    ratio = np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(noise))  # 2, F
+    ratio = np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(noise))  # [2, F]
     bands = np.array([np.median(band) for band in np.array_split(ratio[0, 100:], 40)])
     decibels = 20 * np.log10(bands)
     assert np.ptp(decibels) > 2
