@@ -19,6 +19,8 @@ import soxr
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
+SAMPLE_RATE = 44100
+"""Rate of all music that is made here, hertz."""
 EXTENSIONS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 INFO_NAME = "track.json"
 FULL_SCALE = 32767

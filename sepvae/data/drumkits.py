@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from sepvae.data.composer import compose
-from sepvae.data.corpora import read_audio, resample, write_track
+from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample, write_track
 from sepvae.data.items import Item, seed_of
 from sepvae.data.kits import LANES, Hit, Layers, choose_place, place, repitch, sequence
-from sepvae.data.music import SAMPLE_RATE, active_rms_db
+from sepvae.data.music import active_rms_db
 from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.errors import DataError
@@ -166,9 +166,9 @@ def make_drum_solo(
 ) -> None:
     """Write a drum part and play it with a kit."""
     rng = rng_of()
-    song = compose(rng, SECONDS, str(rng.choice(list(GENRES))))
+    song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
     while not plays_on(hits := [hit for hit in song.drums if hit.lane in lanes], song.duration):
-        song = compose(rng, SECONDS, str(rng.choice(list(GENRES))))
+        song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
     used = {hit.lane for hit in hits}
     kit = load_kit({lane: voices for lane, voices in lanes.items() if lane in used}, rng)
     audio = treat_drums(sequence(hits, kit, round(song.duration * SAMPLE_RATE)), rng)

@@ -10,9 +10,10 @@ import numpy as np
 
 from sepvae.data import effects
 from sepvae.data.composer import Part, Song
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.kits import GM_NOTES, Hit, Samples, make_kit, sequence
 from sepvae.data.render import DRUM_CHANNEL, DRUM_KITS, Score, render
-from sepvae.data.synth import FM, SAMPLE_RATE, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
+from sepvae.data.synth import FM, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
 
 SYNTHETIC_BASSES = ("saw", "square", "triangle", "sub", "808", "reese", "fm", "pluck", "drive", "shot")
 ROLE_LEVELS_DB = {"pad": -6.0, "strings": -5.0, "arp": -4.0, "comp": -2.0, "organ": -3.0, "lead": 0.0}

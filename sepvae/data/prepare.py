@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.programs import find_program
 from sepvae.data.render import find_soundfont
@@ -31,7 +32,7 @@ ON_REQUEST = (
     "packages",
 )
 """Parts that are made only when they are named, since their raw material lies in folders of its own."""
-SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
+SAMPLE_RATES = {"music": SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
 """Name of a set that can be built from the raw material -> its rate in hertz."""
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import numpy as np
 import soundfile
 from mido import KeySignatureError
 
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
-SAMPLE_RATE = 44100
 GROUPS = ("drums", "bass", "other")
 DRUM_CHANNEL = 9
 BASS_PROGRAMS = range(32, 40)

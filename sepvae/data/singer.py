@@ -10,7 +10,8 @@ import pyworld
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from sepvae.data.synth import SAMPLE_RATE, Note, hertz
+from sepvae.data.corpora import SAMPLE_RATE
+from sepvae.data.synth import Note, hertz
 from sepvae.data.utterances import BINS, FRAME_S, RATE, Syllable, Utterance
 
 LEAD_S, TAIL_S = 0.2, 0.2

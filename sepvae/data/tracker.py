@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.errors import DataError
 
 SUFFIXES = (".mod", ".s3m", ".xm", ".it")
-SAMPLE_RATE = 44100
 TASTE_RATE, TASTE_S = 22050, 50.0
 """What is heard of every instrument to tell what it is."""
 STEREO_SEPARATION, AMIGA_WIDTH = 2, 50
