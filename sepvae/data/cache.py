@@ -12,12 +12,12 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from sepvae.audio.partial import write_whole
 from sepvae.data.corpora import read_info, write_track
 from sepvae.data.datasets.base import Dataset, RawTrack
 from sepvae.errors import DataError, OutputError
@@ -227,12 +227,7 @@ def _write_manifest(
         "splits": splits,
         "skipped": skipped,
     }
-    with tempfile.NamedTemporaryFile(
-        "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     path = out / MANIFEST_NAME
-    os.replace(file.name, path)
-    path.chmod(0o644)
+    write_whole(path, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     (out / f".{MANIFEST_NAME}").unlink(missing_ok=True)
     return path

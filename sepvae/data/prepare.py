@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
+from sepvae.audio.partial import write_whole
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
 from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.items import CORPORA, Item
@@ -192,11 +191,6 @@ def write_manifest(items: Sequence[Item], out: Path, *, name: str, seed: int) ->
         "corpora": {key: asdict(corpus) for key, corpus in CORPORA.items() if key in used},
         "splits": splits,
     }
-    with tempfile.NamedTemporaryFile(
-        "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
     path = out / MANIFEST_NAME
-    os.replace(file.name, path)
-    path.chmod(0o644)
+    write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
     return path

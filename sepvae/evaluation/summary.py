@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sepvae.audio.partial import write_whole
 from sepvae.errors import OutputError
 from sepvae.evaluation import bss_eval
 from sepvae.signal import metrics
@@ -106,12 +107,12 @@ def output_folder(out: str | Path) -> Path:
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report.
+    """Write a report; it is there complete or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
-        path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
