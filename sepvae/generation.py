@@ -1,4 +1,4 @@
-"""The source autoencoders on their own: code and decode stems, draw new ones, and what lies between two."""
+"""The source autoencoders on their own: encode, decode, draw and interpolate stems."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def sample(
 
 
 def interpolate(a: Sequence[Tensor], b: Sequence[Tensor], weight: float) -> Latents:
-    """Latents on the straight line from `a` (weight 0) to `b` (weight 1), over the frames that both have."""
+    """Latents on the straight line from `a` (weight 0) to `b` (weight 1), as long as the shorter of the two."""
     return [
         torch.lerp(x[..., : y.shape[-1]], y[..., : x.shape[-1]], weight) for x, y in zip(a, b, strict=True)
     ]

@@ -206,11 +206,11 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
     if to_stdout and (task.format, task.subtype or "FLOAT") != ("wav", "FLOAT"):
-        raise OutputError("stdout gets a wav of float samples, so --format and --subtype have no say")
+        raise OutputError("stdout gets a wav of float samples: leave out --format and --subtype")
     if report is not None:
         folder = Path(report).parent
         if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise OutputError(f"{report}: the report cannot be written, {folder} is no folder to write to")
+            raise OutputError(f"{report}: the report cannot be written, {folder} is not a writable folder")
 
 
 def _find(
@@ -221,14 +221,14 @@ def _find(
     task: Task,
     stack: ExitStack,
 ) -> list[Job]:
-    """The inputs that are meant; what comes from stdin is kept until the stack is closed."""
+    """The inputs as a list of jobs; what comes from stdin is kept until the stack is closed."""
     from sepvae.audio.stdio import spooled
     from sepvae.batch.jobs import find_jobs, read_manifest
 
     if not inputs and not manifests:
         raise click.UsageError("Missing argument 'INPUT...'.")
     if [*inputs, *manifests].count(PIPE) > 1:
-        raise SepvaeError("stdin can be read once only")
+        raise SepvaeError("stdin can be read only once, so - can be only one of the inputs and manifests")
     wanted = list(inputs)
     for manifest in manifests:
         try:

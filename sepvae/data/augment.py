@@ -87,12 +87,12 @@ class ChannelSwap:
 
 @dataclass(frozen=True)
 class Sometimes:
-    """A number that is drawn now and then.
+    """A random number that is used with a given probability.
 
     Args:
-        chance: of anything but `rest`, in [0, 1].
+        chance: probability that a number is drawn, in [0, 1].
         range: of the number.
-        rest: what leaves all as it is.
+        rest: the number otherwise, which changes nothing.
     """
 
     chance: float
@@ -100,14 +100,14 @@ class Sometimes:
     rest: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> float:
-        """The number, `rest` if nothing is to change."""
+        """A number from the range, or `rest`."""
         change = rng.random() < self.chance
         drawn = rng.uniform(*self.range)
         return float(drawn) if change else self.rest
 
 
 def frames_for(length: int, speed: float) -> int:
-    """Samples to read so that `length` are left at a speed."""
+    """How many samples to read so that `length` of them are left after a change of speed."""
     return int(np.ceil(length * speed)) + 1
 
 
@@ -211,7 +211,7 @@ class Reverb:
 
 @dataclass(frozen=True)
 class Codec:
-    """What a lossy format leaves: encode and decode, in the place where it was.
+    """The damage of a lossy format: encode and decode, without a shift in time.
 
     Args:
         chance: in [0, 1].
@@ -257,7 +257,7 @@ def coded(audio: Audio, sample_rate: int, codec: str, strength: float) -> Audio:
 
 @dataclass(frozen=True)
 class Loudness:
-    """Bring to a loudness after ITU-R BS.1770, drawn from a range; what is too quiet or too short to have one stays.
+    """Set the loudness (ITU-R BS.1770) to one drawn from a range; audio too quiet or short to measure stays as it is.
 
     Args:
         chance: in [0, 1].
@@ -336,7 +336,7 @@ class Effects:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Those that may happen and do not change how much audio is needed."""
+        """The steps with a chance above zero, less pitch and tempo, which change how much audio is needed."""
         return tuple(step for step in (self.eq, self.reverb, self.codec, self.loudness) if step.chance > 0)
 
     @property

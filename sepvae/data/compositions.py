@@ -1,4 +1,4 @@
-"""The composed songs of the music set: which are written for which split, with what, and who sings; singers alone."""
+"""The composed songs of the music set, by split, with their instruments and singers; and singers alone."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def make_project(path: Path, folder: Path) -> None:
 
 
 def _middle(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Stems made equally long with silence, and of them the middle."""
+    """The middle of some stems, the shorter ones padded with silence first."""
     longest, length = max(audio.shape[1] for audio in stems.values()), round(SECONDS * SAMPLE_RATE)
     start = max(0, longest - length) // 2
     return {

@@ -229,7 +229,7 @@ class ExcerptStream(IterableDataset[Mixture]):
         )
 
     def _excerpt(self, rng: np.random.Generator, effects: np.random.Generator) -> np.ndarray:
-        """Sources of one mixture, [K, 2, L]; the effects have a generator of their own, so that the rest stays."""
+        """Sources of one mixture, [K, 2, L]; effects have a generator of their own, so they change no other draw."""
         config = self.config
         out = np.zeros((len(self.sources), 2, config.length), np.float32)
         song = self._draw(rng, self.songs) if self.songs and rng.random() < config.aligned else None
@@ -269,7 +269,7 @@ class ExcerptStream(IterableDataset[Mixture]):
         return silent
 
     def _active(self, rng: np.random.Generator, source: str, playback: Playback) -> np.ndarray:
-        """An excerpt of any track with this source, if possible one in which it sounds."""
+        """An excerpt of a random track with this source; a silent one is drawn anew, `ATTEMPTS` draws at most."""
         for _ in range(ATTEMPTS):
             audio = self._read(self._draw(rng, self.pools[source]), source, rng.random(), playback)
             if np.sqrt(np.mean(audio**2)) > ACTIVE_RMS:

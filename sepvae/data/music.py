@@ -155,7 +155,7 @@ class Rendering:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """Keys in `CORPORA` of who plays."""
+        """Keys in `CORPORA` of the instruments that play."""
         return (
             self.corpus,
             *(("sonic-pi",) if self.produced else ()),

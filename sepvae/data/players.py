@@ -1,4 +1,4 @@
-"""Who plays a part: General MIDI programs, drum kits, and instruments of our own."""
+"""The instruments that play a part: General MIDI programs, drum kits, and our own synthesizers."""
 
 from __future__ import annotations
 

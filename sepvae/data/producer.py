@@ -1,4 +1,4 @@
-"""From a written song, or a MIDI score, to stems: chooses who plays, and mixes each stem on its own."""
+"""Stems of a written song or a MIDI score: chooses the instruments and mixes each stem on its own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def hits_of(score: Score) -> list[Hit]:
 def produce_score(
     score: Score, samples: Samples, soundfont: Path, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Play a MIDI score with other drums and another bass than General MIDI's.
+    """Play a MIDI score with drums and a bass of our own instead of General MIDI's.
 
     Args:
         score: what to play.

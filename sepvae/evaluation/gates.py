@@ -121,7 +121,7 @@ def _from_prior(model: SeparationModel, spectra: Spectra) -> Iterator[np.ndarray
 
 
 def _with_latents(model: SeparationModel) -> SeparationVAE:
-    """The model as what `gate_methods` has made sure that it is."""
+    """The model as a `SeparationVAE`, which `gate_methods` has checked."""
     assert isinstance(model, SeparationVAE)
     return model
 

@@ -143,7 +143,7 @@ def active_frames(P: Tensor) -> Tensor:
 
 
 def kbit_per_second(nats: Tensor, frame_rate: float) -> float:
-    """Rate of some frames, in kbit/s; NaN if there are none."""
+    """Mean nats per frame as a bit rate in kbit/s; NaN for no frames."""
     return float(nats.mean()) / math.log(2) * frame_rate / 1000 if nats.numel() else math.nan
 
 

@@ -60,9 +60,9 @@ def evaluate(
         dataset: folder in the stems layout; its songs are scored, its solos only where it has nothing else.
         out: folder for `report.json` and one picture per track; None writes nothing.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        gates: also measure the gates of the design.
-        mask_net: peer with masks instead of latents, a gate of its own.
-        frozen: the model before its decoders were trained on.
+        gates: also measure oracles, baselines and whether the latents matter.
+        mask_net: a mask network trained on the same data, scored beside the model.
+        frozen: the same model before its decoders were fine-tuned.
         static_eq_from: dataset whose songs give the mean spectra of the static EQ, or a file that
             `StaticEQ.save` wrote; None leaves the static EQ out.
         museval: also take BSSEval v4, which is slow.
@@ -231,7 +231,7 @@ class _Run:
             )
 
     def results(self) -> dict[str, Any]:
-        """All that was found, the means with it."""
+        """Everything measured, with the means."""
         sources = self.config.sources
         methods = {label: summary.summarise(tracks, sources) for label, tracks in self.scores.items()}
         found: dict[str, Any] = {"methods": methods, "leakage_db": summary.leakage(self.leakage)}

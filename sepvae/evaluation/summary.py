@@ -1,4 +1,4 @@
-"""Windows, tracks and sources into means, and means into the plain values of a report."""
+"""Scores of windows averaged over tracks and sources, and turned into the plain values of a report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def leakage(levels_db: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 
 def protocol(*, max_seconds: float | None, museval: bool) -> dict[str, Any]:
-    """What every score was taken by, as it stands in a report."""
+    """The scoring protocol, as it stands in a report."""
     return {
         "si_sdr": "channel mean, mean over windows, then tracks, then sources",
         "window_s": metrics.WINDOW_S,
@@ -81,7 +81,7 @@ def plain(value: Any) -> Any:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of what has a score, NaN where nothing has."""
+    """Mean of the scores that are not NaN; NaN if there are none."""
     known = [value for value in values if math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan
 

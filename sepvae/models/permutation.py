@@ -1,4 +1,4 @@
-"""Sources that nothing tells apart but their order: which estimate belongs to which of them."""
+"""Permutation-invariant training: the assignment of estimates to sources that are interchangeable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def orders(count: int, alike: Sequence[Sequence[int]]) -> Tensor:
-    """Every order of the sources in which only those of one group change places, the given order first.
+    """Every order of the sources that permutes them within their groups only, the given order first.
 
     Args:
         count: number of sources K.

@@ -70,12 +70,12 @@ class SeparationConfig:
 
     @property
     def told_sources(self) -> int:
-        """Number of sources whose presence the mixture's network is told; nothing of those added later."""
+        """Number of sources in the vector of presence that the trunk receives; sources added later are not in it."""
         return len(self.sources) - self.added if self.told else 0
 
     @property
     def alike(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the sources by VAE, for the VAEs that several sources share."""
+        """Groups of sources that share a VAE, as indices; sources with a VAE of their own are in none."""
         groups: dict[str, list[int]] = {}
         for k, source in enumerate(self.sources):
             groups.setdefault(self.vae_name(source), []).append(k)

@@ -27,7 +27,7 @@ def find_device(name: str) -> torch.device:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Type that networks compute in where it is not their own: bfloat16, or None.
+    """Type for autocast: bfloat16, or None to compute in the weights' own type.
 
     Args:
         precision: auto, float32 or bfloat16; auto takes bfloat16 where the device is fast in it.

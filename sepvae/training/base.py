@@ -44,7 +44,7 @@ class SpectrogramModule(lightning.LightningModule):
         self.found: dict[tuple[int, str], float] = {}
 
     def spectra(self, batch: Mixture) -> list[Tensor]:
-        """Toned STFT of each source: `[B, C, F, T]`, T a multiple of what the model needs."""
+        """STFT of each source with its random tone: `[B, C, F, T]`, T a multiple of what the model needs."""
         tones = batch.tone @ self.tone_weights.T  # [B, K, F]
         spectra = []
         for k in range(batch.sources.shape[1]):
@@ -97,7 +97,7 @@ class SpectrogramModule(lightning.LightningModule):
         return output_error_db(M, P_mix, targets.P, targets.cross, self.model.bands.sizes).mean()
 
     def coded_error(self, targets: Targets, coded: Mapping[int, Tensor]) -> Tensor:
-        """Mean error in dB of the Wiener-filtered sources, some of them decoded from their own codes, the others known.
+        """Mean error in dB of the Wiener-filtered sources: some variances decoded from own codes, the rest true.
 
         With all of them it is what the VAEs allow at best: the VAE oracle.
 
@@ -108,7 +108,7 @@ class SpectrogramModule(lightning.LightningModule):
         return self.output_error(targets, torch.stack(chosen, 1).float())
 
     def in_best_order(self, targets: Targets, log_variance: Tensor) -> Targets:
-        """The targets with the sources that share a VAE in the order that is nearest to what is estimated."""
+        """The targets, with the sources that share a VAE in the order that fits the estimates best."""
         alike = self.model.config.alike
         if not alike:
             return targets
@@ -175,7 +175,7 @@ class SpectrogramModule(lightning.LightningModule):
 
 
 def gathered(found: dict[tuple[int, str], float]) -> dict[tuple[int, str], float]:
-    """What all processes have found together; the same on each of them."""
+    """The scores of all processes, the same on each of them."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return found
     parts: list[Any] = [None] * torch.distributed.get_world_size()

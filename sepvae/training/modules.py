@@ -162,11 +162,11 @@ class SeparationModule(SpectrogramModule):
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
 
     def without_silence(self, batch: Mixture) -> Mixture:
-        """The batch without sources that are known to be silent, where nothing depends on their order."""
+        """The batch without most of its silent sources, if losses.given and no sources share a VAE; else all of it."""
         return sounding_first(batch) if self.losses.given and not self.model.config.alike else batch
 
     def decode(self, targets: Targets, posteriors: Sequence[Posterior], noise: Sequence[Generator]) -> Tensor:
-        """Log-variances of a draw from every source's posterior, silence where it is known to be silent.
+        """Log-variances of a draw from every source's posterior; those of sources known to be silent are at the floor.
 
         Shape: `[B, K', 2, N, T]`, K' the sources that the targets hold.
         """
@@ -213,7 +213,7 @@ class SeparationModule(SpectrogramModule):
     def _of_sounding(
         self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator], turn: int
     ) -> dict[str, Tensor]:
-        """The same from the excerpts alone in which the source sounds; sums are still divided by all of them."""
+        """`solo_and_match` of the excerpts in which the source sounds; the mean still counts all excerpts."""
         rows, places = targets.sounding(k)
         if not len(rows):
             return {}
@@ -242,7 +242,7 @@ class SeparationModule(SpectrogramModule):
 
 
 def sounding_first(batch: Mixture) -> Mixture:
-    """A batch without most of its silence: as many sources as sound at once in one of its mixtures, in any order."""
+    """A batch with as many sources as its fullest mixture has, sounding ones first; `order` says which they are."""
     sounds = batch.sources.abs().amax((2, 3)) > 0  # [B, K]
     count = max(int(sounds.sum(1).max()), 1)
     order = sounds.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]

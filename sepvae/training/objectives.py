@@ -145,7 +145,7 @@ def margin_shortfall(lead: Tensor, margin: float) -> Tensor:
 
 
 def bins_of(P: Tensor, sizes: Tensor) -> float:
-    """Bins of the STFT behind one banded power `[B, 2, N, T]`, what nats are divided by."""
+    """Number of STFT bins in one excerpt of a banded power `[B, 2, N, T]`, to turn nats into nats per bin."""
     return 2 * float(sizes.sum()) * P.shape[-1]
 
 
@@ -167,7 +167,7 @@ class Targets:
 
     @property
     def channels(self) -> int:
-        """Channels in which the batch differs."""
+        """Number of channels: 2, or 1 for a mono batch."""
         return self.P.shape[2]
 
     def solo(self, k: int) -> Tensor:
