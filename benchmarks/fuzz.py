@@ -36,7 +36,7 @@ LIMIT_S = 10.0  # of computing
 WALL_LIMIT_S = 300.0  # a busy machine makes all slow; what waits for ever ends here
 LIMIT_BYTES = 1 << 30
 RATE = 44100
-GOOD = ("whole", "loss told", "refused")
+GOOD = ("whole", "loss reported", "refused")
 NUMBERS = (
     0,
     1,
@@ -207,7 +207,7 @@ def work(surface: str) -> None:
                     for _ in reader.blocks():
                         pass
                 if reader.loss:
-                    answer = {"outcome": "loss told", "detail": reader.loss}
+                    answer = {"outcome": "loss reported", "detail": reader.loss}
             else:
                 checkpoint.load(line.rstrip("\n"))
         except SepvaeError as error:

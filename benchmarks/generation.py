@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from sepvae import checkpoint, codec, generation, pretrained
-from sepvae.audio.sounds import resample, write_sound
+from sepvae.audio.sounds import change_rate, write_sound
 from sepvae.data import corpora
-from sepvae.models.separation import SeparationVAE, power
+from sepvae.models.separation import SeparationVAE
 from sepvae.separator import Separator
 from sepvae.signal import metrics
 
@@ -89,7 +89,7 @@ def picture(path: Path, model: SeparationVAE, shown: dict[str, list[Tensor]]) ->
     axes = figure.subplots(len(shown), columns, sharex=True, sharey=True, squeeze=False)
     for row, (source, drawn) in zip(axes, shown.items(), strict=True):
         for axis, x in zip(row, drawn, strict=False):
-            level = 10 * torch.log10(model.bands.merge(power(model.stft(x))).mean(0) + 1e-9)  # [N, T]
+            level = 10 * torch.log10(model.banded_power(model.stft(x)).mean(0) + 1e-9)  # [N, T]
             axis.imshow(level, origin="lower", aspect="auto", vmin=-80, vmax=0, cmap="magma")
             axis.set_axis_off()
         row[0].set_title(source, loc="left")
@@ -108,7 +108,7 @@ def stems(dataset: Path, model: SeparationVAE, seconds: float) -> Iterator[tuple
 
 def log_power(model: SeparationVAE, x: Tensor) -> Tensor:
     """Banded power in decibels, `[2, N, T]`."""
-    return 10 * torch.log10(model.bands.merge(power(model.stft(x))) + 1e-10)
+    return 10 * torch.log10(model.banded_power(model.stft(x)) + 1e-10)
 
 
 def error_db(found: Tensor, truth: Tensor) -> float:
@@ -120,7 +120,7 @@ def opus(x: np.ndarray, rate: int, kbit_s: int) -> tuple[np.ndarray, float]:
     """A stereo sound through Opus, and the rate that it took in kbit/s."""
     import av
 
-    wide = resample(x, rate, OPUS_RATE)
+    wide = change_rate(x, rate, OPUS_RATE)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="ogg") as out:
         stream = out.add_stream("libopus", rate=OPUS_RATE, layout="stereo")
@@ -139,7 +139,7 @@ def opus(x: np.ndarray, rate: int, kbit_s: int) -> tuple[np.ndarray, float]:
     if decoded.shape[0] == 1:
         decoded = decoded.reshape(-1, 2).T
     decoded = decoded[:, -wide.shape[1] :] if decoded.shape[1] > wide.shape[1] else decoded
-    narrow = resample(decoded.astype(np.float32), OPUS_RATE, rate)[:, : x.shape[1]]
+    narrow = change_rate(decoded.astype(np.float32), OPUS_RATE, rate)[:, : x.shape[1]]
     narrow = np.pad(narrow, ((0, 0), (0, x.shape[1] - narrow.shape[1])))
     return narrow, 8 * size / 1000 / (x.shape[1] / rate)
 

@@ -29,8 +29,8 @@ def _masked(
     model: SeparationModel, excerpt: Excerpt, masks: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Estimates by masks that are made of the mixture's magnitudes: `[F, T]` -> `[K, F, T]`, channel by channel."""
-    X = model.stft(torch.from_numpy(excerpt.mixture)).numpy()  # 2, F, T
-    S = np.stack([masks(np.abs(channel)) * channel for channel in X], 1)  # K, 2, F, T
+    X = model.stft(torch.from_numpy(excerpt.mixture)).numpy()  # [2, F, T]
+    S = np.stack([masks(np.abs(channel)) * channel for channel in X], 1)  # [K, 2, F, T]
     return model.stft.inverse(torch.from_numpy(S), excerpt.mixture.shape[-1]).numpy()
 
 
@@ -87,7 +87,7 @@ def nmf(model: SeparationModel, data: Path) -> Separate:
             max_iter=ITERATIONS,
         )
         parts = [W[:, k : k + COMPONENTS] @ H[k : k + COMPONENTS] for k in range(0, len(H), COMPONENTS)]
-        V = np.stack(parts).transpose(0, 2, 1) ** 2 + TINY  # K, F, T
+        V = np.stack(parts).transpose(0, 2, 1) ** 2 + TINY  # [K, F, T]
         return V / V.sum(0)
 
     return lambda excerpt: _masked(model, excerpt, masks)

@@ -53,7 +53,7 @@ class PeerModule(SpectrogramModule):
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            S = torch.stack(self.spectra(batch), 1)  # B, K, C, F, T
+            S = torch.stack(self.spectra(batch), 1)  # [B, K, C, F, T]
         loss = self.model.loss(S)
         self.log_terms({"loss": loss})
         return loss
@@ -128,7 +128,7 @@ class TasNet(Peer):
         )
 
     def loss(self, S: Tensor) -> Tensor:
-        waves = self.waves(S)  # B, K, C, L
+        waves = self.waves(S)  # [B, K, C, L]
         guess = self.network(waves.sum(1).flatten(0, 1)[:, None]).float()  # B C, K, L
         truth = waves.transpose(1, 2).flatten(0, 1)
         sounds = truth.square().mean(-1) > 1e-6
@@ -147,7 +147,7 @@ class HybridDemucs(Peer):
         self.network = _HDemucs(list(shape.config.sources), channels=channels, depth=depth)
 
     def loss(self, S: Tensor) -> Tensor:
-        waves = self.waves(S).expand(-1, -1, 2, -1)  # B, K, 2, L
+        waves = self.waves(S).expand(-1, -1, 2, -1)  # [B, K, 2, L]
         return functional.l1_loss(self.network(waves.sum(1)).float(), waves)
 
     def separate(self, mix: Tensor) -> Tensor:

@@ -32,16 +32,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from sepvae.data.datasets.base import Part, RawTrack
+from sepvae.data.datasets.base import RawTrack, StemFile
 from sepvae.data.datasets.digits import FSDD
 from sepvae.data.mixing import Mixture
 from sepvae.models.build import build
 from sepvae.models.features import log_power
 from sepvae.models.losses import complex_gaussian_nll
-from sepvae.models.separation import SeparationVAE, power
+from sepvae.models.separation import SeparationVAE
 from sepvae.models.vae import SourceVAE, VAEConfig
 from sepvae.training.base import mean_levels
-from sepvae.training.objectives import bounded_elbo, lacking, solo_terms
+from sepvae.training.objectives import bounded_elbo, margin_shortfall, solo_terms
 from sepvae.training.recipe import compose, plain
 
 RATE, FRAMES = 8000, 64
@@ -60,11 +60,13 @@ class Clips:
     def __init__(self, root: Path, split: str, model: SeparationVAE) -> None:
         reader = FSDD()
         clips = [clip for clip in reader.clips(root) if clip.split == split]
-        tracks = (RawTrack(split, clip.name, {clip.digit: (Part(clip.path),)}, solo=True) for clip in clips)
+        tracks = (
+            RawTrack(split, clip.name, {clip.digit: (StemFile(clip.path),)}, solo=True) for clip in clips
+        )
         waves = np.stack([next(iter(reader.render(track, RATE, 1).values())) for track in tracks])
-        self.audio = torch.from_numpy(waves)  # M, 1, L
+        self.audio = torch.from_numpy(waves)  # [M, 1, L]
         with torch.inference_mode():
-            P = [model.bands.merge(power(model.stft(part)[..., :FRAMES])) for part in self.audio.split(100)]
+            P = [model.banded_power(model.stft(part)[..., :FRAMES]) for part in self.audio.split(100)]
         self.P = torch.cat(P).expand(-1, 2, -1, -1)
         self.digits = np.array([clip.digit for clip in clips])
         self.speakers = np.array([clip.name.rpartition("-")[0] for clip in clips])
@@ -79,7 +81,7 @@ def by_bound(vaes: Sequence[SourceVAE], sizes: Tensor, clips: Clips) -> np.ndarr
 
     Shape: `[M, K]`, nats.
     """
-    level = clips.P.mean((1, 2))  # M, T
+    level = clips.P.mean((1, 2))  # [M, T]
     sounds = level > level.amax(1, keepdim=True) * 10 ** (-ACTIVE_DB / 10)
     bounds = []
     for vae in vaes:
@@ -160,7 +162,7 @@ def of_classes(
                 lead = bounded_elbo(vaes[k], P, sizes, math.inf, own) - bounded_elbo(
                     rival, P, sizes, math.inf, other
                 )
-                losses.append(weight * lacking(lead, MARGIN).mean())
+                losses.append(weight * margin_shortfall(lead, MARGIN).mean())
         return torch.stack(losses).sum() / len(names)
 
     fit(vaes, loss_of, steps, f"{len(names)} VAEs, margin's weight {weight:g}")

@@ -178,9 +178,9 @@ def damaged(folder: Path, tries: int) -> Iterator[Row]:
                     and found.shape == whole.shape
                     and np.allclose(found[:, tail], whole[:, tail], atol=0.05)
                 ):
-                    counts["loss told, the rest in its place"] += 1
+                    counts["loss reported, the rest in its place"] += 1
                 else:
-                    counts["loss told"] += 1
+                    counts["loss reported"] += 1
             yield {
                 "case": f"{what}: {subtype}, {path.suffix[1:]}",
                 "tried": tries,

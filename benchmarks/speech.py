@@ -78,7 +78,7 @@ def gate(mixture: np.ndarray, speech: np.ndarray) -> np.ndarray:
 def minimum_statistics(mixture: np.ndarray, speech: np.ndarray) -> np.ndarray:
     """Wiener filter with the 20th percentile of every bin's power over the recording as noise."""
     stft = STFT(512, 128)
-    X = stft(torch.from_numpy(mixture)[None])[0]  # F, T
+    X = stft(torch.from_numpy(mixture)[None])[0]  # [F, T]
     power = X.abs().square()
     noise = 2.0 * torch.quantile(power, 0.2, dim=1, keepdim=True)
     M = (1 - noise / (power + 1e-12)).clamp(min=0.1)

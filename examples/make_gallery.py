@@ -65,16 +65,16 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for name, model, sources, rate in examples(options.data):
         separator = Separator.from_pretrained(model, device="cpu")
-        mixture = np.sum(list(sources.values()), axis=0).T.astype(np.float32)  # C, L
+        mixture = np.sum(list(sources.values()), axis=0).T.astype(np.float32)  # [C, L]
         stems = separator.separate(mixture, rate)
         span = slice(round(STARTS_S[name] * rate), round((STARTS_S[name] + SECONDS) * rate))
         silence = np.zeros_like(mixture)
         truth = np.stack(
             [sources[stem].T if stem in sources else silence for stem in separator.sources]
-        )  # K, C, L
+        )  # [K, C, L]
         estimates = np.stack([stems[stem] for stem in separator.sources])
         spectrograms(
-            images / f"{name}.jpg", name, separator.sources, truth[..., span], estimates[..., span], rate
+            images / f"{name}.jpg", name, separator.sources, estimates[..., span], truth[..., span], rate
         )
         for stem, audio in {"mixture": mixture, **stems}.items():
             part = soxr.resample(audio[:, span].T, rate, OPUS_RATE)

@@ -109,9 +109,8 @@ def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel
         _check_sizes(config)
         with torch.device(device):
             return build(config)
-    except (
-        Exception
-    ) as error:  # what a strange value leads to is not to be foreseen, and always the card's fault
+    except Exception as error:
+        # What a strange value leads to cannot be foreseen, and is always the card's fault.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(
             f"{folder}: its card describes no model that can be built ({reason})"
@@ -151,7 +150,9 @@ def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(data).hexdigest() != declared["sha256"]:
-        raise CheckpointError(f"{path}: damaged or exchanged, its sha256 is not the one in the card")
+        raise CheckpointError(
+            f"{path}: damaged or replaced, its sha256 differs from that in {CARD_FILE}; fetch the model folder again"
+        )
     try:
         return safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:

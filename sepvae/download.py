@@ -21,7 +21,7 @@ BLOCK_BYTES = 1 << 20
 ALGORITHMS = ("md5", "sha256")
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers that may be better the next time."""
-Progress = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 """Called with the bytes that are there and those of the whole file, None where the server does not say."""
 
 
@@ -30,7 +30,7 @@ def download(
     path: str | Path,
     *,
     checksum: str | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: OnBytes = lambda done, total: None,
     attempts: int = 6,
     pause_s: float = 1.0,
     timeout_s: float = 60.0,
@@ -110,7 +110,7 @@ def _validator(part: Path) -> Path:
     return part.with_name(f"{part.name}.etag")
 
 
-def _fetch(url: str, part: Path, verified: bool, progress: Progress, timeout_s: float) -> bool:
+def _fetch(url: str, part: Path, verified: bool, progress: OnBytes, timeout_s: float) -> bool:
     """Append to a part from where it ends; whether the file is complete.
 
     Args:

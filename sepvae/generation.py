@@ -1,4 +1,4 @@
-"""The source autoencoders on their own: code and decode stems, draw new ones, and what lies between two."""
+"""The source autoencoders on their own: encode, decode, draw and interpolate stems."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sepvae.errors import CheckpointError, ShapeError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.latents import Latents, Posterior
-from sepvae.models.separation import SeparationModel, SeparationVAE, power
-from sepvae.models.vae import LATENT_LEVELS, LEVELS, PAN_LEVEL, SourceVAE, VAEConfig
+from sepvae.models.separation import SeparationModel, SeparationVAE
+from sepvae.models.vae import LATENT_LEVELS, LEVELS, PAN_LEVEL, LadderDecoder, SourceVAE, VAEConfig
 from sepvae.signal.griffin_lim import griffin_lim
 
 CHUNK_FRAMES = 512
@@ -59,17 +58,14 @@ def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, La
     Shape: stem `[2, L]` at the model's rate -> two lists of `[1, D, F, T]`.
     """
     vae = check_source(model, source)
-    P = model.bands.merge(power(model.stft(stem)))[None]  # [1, 2, N, T]
-    P = functional.pad(P, (0, -P.shape[-1] % model.frame_multiple))
+    P = model.pad_frames(model.banded_power(model.stft(stem)))[None]  # [1, 2, N, T]
     context = _up(receptive_frames([1] * LEVELS) + (1 << PAN_LEVEL), model.frame_multiple)
-    parts = [
-        _crop(posterior, core)
-        for start, stop, core in _chunks(P.shape[-1], context)
-        for posterior in (vae.encode(P[..., start:stop]),)
-    ]
-    means = [torch.cat([part[0][level] for part in parts], -1) for level in range(len(LATENT_FRAMES))]
-    spreads = [torch.cat([part[1][level] for part in parts], -1) for level in range(len(LATENT_FRAMES))]
-    return means, spreads
+    means, sds = [], []
+    for start, stop, core in _chunks(P.shape[-1], context):
+        mean, sd = _crop(vae.encode(P[..., start:stop]), core)
+        means.append(mean)
+        sds.append(sd)
+    return _joined(means), _joined(sds)
 
 
 @torch.inference_mode()
@@ -83,7 +79,7 @@ def decode(model: SeparationVAE, source: str, latents: Sequence[Tensor | None]) 
     """
     vae = check_source(model, source)
     frames = max(z.shape[-1] * n for z, n in zip(latents, LATENT_FRAMES, strict=True) if z is not None)
-    context = _up(vae.context_frames, model.frame_multiple)
+    context = _up(LadderDecoder.context_frames, model.frame_multiple)
     parts = []
     for start, stop, core in _chunks(frames, context):
         chunk = [
@@ -139,7 +135,7 @@ def sample(
     """Draw a new stem from a source's prior.
 
     Args:
-        temperature: scales the spread of the prior at every level, >= 0.
+        temperature: factor on the standard deviation of the prior at every level, >= 0.
 
     Shape: `[2, L]`, channels.
     """
@@ -153,7 +149,7 @@ def sample(
 
 
 def interpolate(a: Sequence[Tensor], b: Sequence[Tensor], weight: float) -> Latents:
-    """Latents on the straight line from `a` (weight 0) to `b` (weight 1), over the frames that both have."""
+    """Latents on the straight line from `a` (weight 0) to `b` (weight 1), as long as the shorter of the two."""
     return [
         torch.lerp(x[..., : y.shape[-1]], y[..., : x.shape[-1]], weight) for x, y in zip(a, b, strict=True)
     ]
@@ -176,8 +172,7 @@ def elbo(model: SeparationVAE, stem: Tensor, generator: torch.Generator) -> dict
 
     Shape: stem `[2, L]`.
     """
-    P = model.bands.merge(power(model.stft(stem)))[None]
-    P = functional.pad(P, (0, -P.shape[-1] % model.frame_multiple))
+    P = model.pad_frames(model.banded_power(model.stft(stem)))[None]
     return {
         source: float(model.source_vae(source).elbo(P, model.bands.sizes, generator))
         for source in model.config.sources
@@ -194,12 +189,17 @@ def _chunks(frames: int, context: int) -> Iterator[tuple[int, int, slice]]:
 
 def _crop(posterior: Posterior, core: slice) -> tuple[Latents, Latents]:
     """Means and standard deviations of the core frames."""
-    means, spreads = [], []
+    means, sds = [], []
     for gaussian, n in zip(posterior.levels, LATENT_FRAMES, strict=True):
         cells = slice(core.start // n, core.stop // n)
         means.append(gaussian.mean[..., cells])
-        spreads.append(gaussian.log_sd[..., cells].exp())
-    return means, spreads
+        sds.append(gaussian.log_sd[..., cells].exp())
+    return means, sds
+
+
+def _joined(chunks: Sequence[Latents]) -> Latents:
+    """Latents of consecutive chunks, level by level, one after the other."""
+    return [torch.cat(levels, -1) for levels in zip(*chunks, strict=True)]
 
 
 def _up(frames: int, multiple: int) -> int:

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["EXISTING", "SEGMENT_S", "SeparatedFile", "Separator"]
 
 EXISTING = ("fail", "skip", "overwrite")
+_OVERWRITE = "choose another folder, or existing='overwrite' (--existing overwrite)"
 
 
 class Separator(ArraySeparator):
@@ -110,7 +111,7 @@ class Separator(ArraySeparator):
                     common, skipped=True, gain=earlier.gain, loss=earlier.loss, output_sha256=hashes
                 )
             if earlier is not None and earlier.foreign is not None:
-                raise OutputError(f"{earlier.foreign} (the option existing allows overwrite)")
+                raise OutputError(f"{earlier.foreign}; {_OVERWRITE}")
             stream = self.stream(info.sample_rate, info.channels, present=present)
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
@@ -239,4 +240,4 @@ def _check_existing(source: Path, paths: Mapping[str, Path], existing: str) -> N
         if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
             raise OutputError(f"{path}: this output would overwrite its input")
         if existing == "fail" and os.path.lexists(path):
-            raise OutputError(f"{path}: exists already (the option existing allows overwrite or skip)")
+            raise OutputError(f"{path}: exists already; {_OVERWRITE}")

@@ -52,7 +52,7 @@ def output_paths(
     plain = all(name in _FIELDS and not spec and not conversion for _, name, spec, conversion in parsed)
     if not plain or "stem" not in {name for _, name, _, _ in parsed}:
         known = ", ".join(f"{{{name}}}" for name in sorted(_FIELDS))
-        raise OutputError(f"template {template!r}: needs {{stem}} and has no other fields than {known}")
+        raise OutputError(f"template {template!r}: needs {{stem}}, and may have no other fields than {known}")
     root = Path(folder)
     paths = {}
     for stem in stems:

@@ -56,7 +56,7 @@ def write_sound(
         return files.commit()
 
 
-def resample(audio: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
-    """Resample a whole signal `[C, L]`."""
+def change_rate(audio: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+    """Resample a whole signal `[C, L]` as streams are, at soxr's high quality; `corpora.resample` takes the highest."""
     resampler = Resampler(rate, new_rate, audio.shape[0])
     return np.concatenate([resampler.push(audio), resampler.finish()], axis=1)

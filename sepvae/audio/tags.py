@@ -82,10 +82,8 @@ def read_tags(path: Path) -> Tags:
     try:
         with av.open(f"file:{path}", container_options=options, metadata_errors="replace") as container:
             found: dict[str, str] = {}
-            for stream in container.streams.audio[
-                :1
-            ]:  # Ogg has the tags of a stream, others those of the file
-                found |= stream.metadata
+            for stream in container.streams.audio[:1]:
+                found |= stream.metadata  # in Ogg the tags are those of a stream, elsewhere those of the file
             found |= container.metadata
             cover, cover_type = _cover(container)
     except (OSError, ValueError, RuntimeError, UnicodeError) as error:

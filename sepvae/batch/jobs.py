@@ -1,4 +1,4 @@
-"""Which files a call with many inputs means, and what to call their results."""
+"""The input files of a batch, found from files, folders and patterns, and the names of their results."""
 
 from __future__ import annotations
 

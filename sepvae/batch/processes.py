@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sepvae.batch.jobs import Job
 from sepvae.batch.report import failure
-from sepvae.batch.workers import Crew, Entries, OnProgress, Solo, Task, Worker
+from sepvae.batch.workers import Crew, Entries, InProcessCrew, OnProgress, Task, Worker
 from sepvae.errors import SepvaeError
 
 if TYPE_CHECKING:
@@ -137,13 +137,13 @@ class Processes:
             member.connection.close()
 
 
-def hire(task: Task, count: int = 1) -> Crew:
+def make_crew(task: Task, count: int = 1) -> Crew:
     """Get workers for a task: a single one works in this process.
 
     Raises:
         SepvaeError: the model, the device or a stem is not there.
     """
-    return Solo(Worker(task)) if count == 1 else Processes(task, count)
+    return InProcessCrew(Worker(task)) if count == 1 else Processes(task, count)
 
 
 def _work(task: Task, connection: Connection) -> None:

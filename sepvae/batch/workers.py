@@ -172,7 +172,7 @@ class Crew(Protocol):
         """Separate the inputs of all jobs."""
 
 
-class Solo:
+class InProcessCrew:
     """A worker in this process."""
 
     def __init__(self, worker: Worker) -> None:

@@ -61,9 +61,16 @@ def list_datasets() -> None:
 @click.option(
     "--channels", type=click.IntRange(1, 2), help="Channels of the sets, instead of the usual count."
 )
-@click.option("--seed", default=0, show_default=True, help="Of what is random in our own sets.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
-@click.option("--only", multiple=True, metavar="PART", help="Make this part only; can be repeated.")
+@click.option("--seed", default=0, show_default=True, help="Random seed of our own sets.")
+@click.option(
+    "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Number of worker processes."
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PART",
+    help="Build only this part of our own sets (recipes/music, recipes/speech); can be repeated.",
+)
 @click.option(
     "--soundfont",
     "soundfonts",

@@ -57,14 +57,20 @@ def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
 )
 @click.option("--refine", type=click.IntRange(0, 1000), metavar="N", help="As in sepvae separate.")
 @click.option("--present", is_flag=True, help="Tell the model which sources each track has.")
-@click.option("--gates", is_flag=True, help="Also measure the gates of the design.")
-@click.option("--mask-net", metavar="MODEL", help="The peer with masks instead of latents.")
-@click.option("--frozen", metavar="MODEL", help="The model before its decoders were trained on.")
+@click.option(
+    "--gates",
+    is_flag=True,
+    help="Also measure oracles, baselines and whether the latents matter (docs/experiments.md).",
+)
+@click.option(
+    "--mask-net", metavar="MODEL", help="A mask network trained on the same data, scored beside MODEL."
+)
+@click.option("--frozen", metavar="MODEL", help="The same model before its decoders were fine-tuned.")
 @click.option(
     "--static-eq-from",
     metavar="DATASET",
     type=click.Path(path_type=Path),
-    help="Training set of the static EQ.",
+    help="Set whose mean spectra make the static EQ, a baseline; or the file that they were saved in.",
 )
 @click.option("--no-museval", is_flag=True, help="Leave out the BSSEval v4 scores.")
 @click.option("--max-seconds", type=float, help="Take no more than this much of each song.")

@@ -21,7 +21,11 @@ _PATH = click.Path(path_type=Path)
 
 def _model_option(command: Any) -> Any:
     return click.option(
-        "-m", "--model", default="music", show_default=True, help="Name of a model, or a checkpoint folder."
+        "-m",
+        "--model",
+        default="music",
+        show_default=True,
+        help="Name of a model, a checkpoint folder, or its https address.",
     )(command)
 
 
@@ -30,14 +34,16 @@ def _out_option(command: Any) -> Any:
 
 
 def _seed_option(command: Any) -> Any:
-    return click.option("--seed", default=0, show_default=True, help="Of the draws and the first phases.")(
-        command
-    )
+    return click.option(
+        "--seed", default=0, show_default=True, help="Random seed of the draws and the first phases."
+    )(command)
 
 
 def _source_option(command: Any) -> Any:
     return click.option(
-        "--source", metavar="SOURCE", help="Whose autoencoder; by default the one that the file is named by."
+        "--source",
+        metavar="SOURCE",
+        help="The source whose autoencoder is used; by default the one that the file is named after.",
     )(command)
 
 
@@ -45,14 +51,22 @@ def _source_option(command: Any) -> Any:
 @click.argument("source")
 @_out_option
 @_model_option
-@click.option("-n", "--number", default=1, show_default=True, type=click.IntRange(1, 999))
-@click.option("--seconds", default=6.0, show_default=True, type=click.FloatRange(0, 600, min_open=True))
+@click.option(
+    "-n", "--number", default=1, show_default=True, type=click.IntRange(1, 999), help="Number of stems."
+)
+@click.option(
+    "--seconds",
+    default=6.0,
+    show_default=True,
+    type=click.FloatRange(0, 600, min_open=True),
+    help="Length of each.",
+)
 @click.option(
     "--temperature",
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, 10),
-    help="Spread of the prior: below 1 closer to the middle, above 1 farther out.",
+    help="Factor on the prior's standard deviation: below 1 closer to the middle, above 1 farther out.",
 )
 @_seed_option
 def sample(
@@ -85,7 +99,11 @@ def sample(
     help="Step of the rounding, in standard deviations of the posterior.",
 )
 @click.option(
-    "--drop", default=0, show_default=True, type=click.IntRange(0, 2), help="Finest levels left out."
+    "--drop",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2),
+    help="Number of finest levels left out.",
 )
 def encode(stem: Path, out: Path, model: str, source: str | None, step: float, drop: int) -> None:
     """Write the latents of STEM to a small file."""
@@ -111,7 +129,7 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
     from sepvae import codec, generation
-    from sepvae.audio.sounds import resample, write_sound
+    from sepvae.audio.sounds import change_rate, write_sound
     from sepvae.errors import CheckpointError
 
     vaes, weights = _load(model)
@@ -124,7 +142,7 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     if vaes.stft.frames(length) > coded.frames:
         raise OutputError(f"{latents}: holds fewer frames than its length needs")
     sound = generation.synthesise(vaes, log_variance, length, generator=_generator(seed)).numpy()
-    write_sound(out, resample(sound[: coded.channels], rate, coded.sample_rate), coded.sample_rate)
+    write_sound(out, change_rate(sound[: coded.channels], rate, coded.sample_rate), coded.sample_rate)
     click.echo(os.fsencode(out))
 
 
@@ -135,7 +153,12 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
 @_model_option
 @_source_option
 @click.option(
-    "-n", "--number", default=3, show_default=True, type=click.IntRange(1, 99), help="Steps between."
+    "-n",
+    "--number",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 99),
+    help="Number of stems between the two.",
 )
 @_seed_option
 def interpolate(
@@ -167,13 +190,13 @@ def interpolate(
 def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
     """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
     from sepvae import generation
-    from sepvae.audio.sounds import resample, write_sound
+    from sepvae.audio.sounds import change_rate, write_sound
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
     audio, rate, x = _read(stem, vaes)
     clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
-    write_sound(out, resample(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
+    write_sound(out, change_rate(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
     click.echo(os.fsencode(out))
 
 
@@ -189,10 +212,10 @@ def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, int, Tensor]:
     """A file as it is, its rate, and the same at the model's rate with two channels."""
     import torch
 
-    from sepvae.audio.sounds import read_sound, resample
+    from sepvae.audio.sounds import change_rate, read_sound
 
     audio, rate = read_sound(path)
-    at_rate = torch.from_numpy(resample(audio, rate, model.config.sample_rate))
+    at_rate = torch.from_numpy(change_rate(audio, rate, model.config.sample_rate))
     if at_rate.shape[1] == 0:
         raise ShapeError(f"{path}: too short for a model of {model.config.sample_rate} Hz")
     return audio, rate, at_rate.expand(2, -1)

@@ -35,14 +35,14 @@ PIPE = "-"
     "--model",
     default="music",
     show_default=True,
-    help="Name of a bundled model, or a checkpoint folder.",
+    help="Name of a bundled model, a checkpoint folder, or its https address.",
 )
 @click.option("--stems", help="Stems to write, such as vocals,no_drums; all sources by default.")
 @click.option("--two-stems", metavar="STEM", help="Write this stem and no_STEM, the exact rest.")
 @click.option(
     "--present",
     metavar="SOURCES",
-    help="The sources that are known to be in there, such as drums,bass,other; the stems of the others are silent.",
+    help="The sources that the recording is known to have, such as drums,bass,other; the other stems are silent.",
 )
 @click.option(
     "--format", type=click.Choice(["wav", "flac", "mp3", "ogg", "opus"]), default="wav", show_default=True
@@ -50,7 +50,7 @@ PIPE = "-"
 @click.option(
     "--subtype",
     type=click.Choice(["PCM_16", "PCM_24", "FLOAT"]),
-    help="Sample format of wav and flac; by default the input's, PCM_24 for lossy inputs.",
+    help="Sample format of wav and flac; by default that of the input, or PCM_24 for lossy inputs.",
 )
 @click.option(
     "--template",
@@ -63,7 +63,7 @@ PIPE = "-"
     type=click.Choice(["skip", "overwrite", "fail"]),
     default="skip",
     show_default=True,
-    help="What to do where outputs are there already; skip needs the same input, model and settings.",
+    help="What to do with outputs that exist; skip needs the same input, model and settings.",
 )
 @click.option(
     "--manifest",
@@ -74,7 +74,11 @@ PIPE = "-"
 )
 @click.option("--include", multiple=True, metavar="PATTERN", help="Take only these files from folders.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out these files of folders.")
-@click.option("--report", help="Write a report on all files as JSON; reads the stems back and measures them.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    help="Write a JSON report on all files; the stems are read back and measured for it.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option(
     "--precision",
@@ -91,18 +95,20 @@ PIPE = "-"
     type=click.Choice(["fast", "balanced", "best"]),
     default="balanced",
     show_default=True,
-    help="How much work goes into it; scores and speeds are in docs/refinement.md.",
+    help="Speed against quality of the stems; scores and speeds are in docs/refinement.md.",
 )
 @click.option(
     "--refine",
     type=click.IntRange(0, 1000),
     metavar="N",
-    help="Steps that fit the sources' levels and tone to the mixture; by default the quality's.",
+    help="Number of steps that fit the sources' levels and tone to the mixture; by default that of --quality.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of all that is drawn at random.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Worker processes.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Of each worker; by default they share the cores."
+    "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Number of worker processes."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads per worker; by default the cores are shared."
 )
 @click.option(
     "--engine",
@@ -111,9 +117,13 @@ PIPE = "-"
     show_default=True,
     help="Where the workers run: here, or on a Ray cluster.",
 )
-@click.option("--ray-address", metavar="ADDRESS", help="Of the Ray cluster; RAY_ADDRESS, or a new local one.")
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Address of the Ray cluster; default: RAY_ADDRESS, else a new local cluster.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Also what the decoders say.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the decoders say, too.")
 def separate(
     inputs: tuple[str, ...],
     manifests: tuple[str, ...],
@@ -158,12 +168,12 @@ def separate(
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
         messages.start(task.model, crew.info, count, batch)
         head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
-        entries = _work_off(batch, crew, messages, head, report)
+        entries = _run_batch(batch, crew, messages, head, report)
     if any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
 
 
-def _work_off(
+def _run_batch(
     batch: Sequence[Job], crew: Crew, messages: Messages, head: dict[str, Any], report: str | None
 ) -> list[Entry]:
     """Separate all inputs, telling about each; write the report, also when interrupted."""
@@ -196,11 +206,11 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
     if to_stdout and (task.format, task.subtype or "FLOAT") != ("wav", "FLOAT"):
-        raise OutputError("stdout gets a wav of float samples, so --format and --subtype have no say")
+        raise OutputError("stdout gets a wav of float samples: leave out --format and --subtype")
     if report is not None:
         folder = Path(report).parent
         if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise OutputError(f"{report}: the report cannot be written, {folder} is no folder to write to")
+            raise OutputError(f"{report}: the report cannot be written, {folder} is not a writable folder")
 
 
 def _find(
@@ -211,14 +221,14 @@ def _find(
     task: Task,
     stack: ExitStack,
 ) -> list[Job]:
-    """The inputs that are meant; what comes from stdin is kept until the stack is closed."""
+    """The inputs as a list of jobs; what comes from stdin is kept until the stack is closed."""
     from sepvae.audio.stdio import spooled
     from sepvae.batch.jobs import find_jobs, read_manifest
 
     if not inputs and not manifests:
         raise click.UsageError("Missing argument 'INPUT...'.")
     if [*inputs, *manifests].count(PIPE) > 1:
-        raise SepvaeError("stdin can be read once only")
+        raise SepvaeError("stdin can be read only once, so - can be only one of the inputs and manifests")
     wanted = list(inputs)
     for manifest in manifests:
         try:
@@ -243,15 +253,15 @@ def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
         from sepvae.batch.cluster import RayCrew
 
         return RayCrew(task, count, ray_address)
-    from sepvae.batch.processes import hire
+    from sepvae.batch.processes import make_crew
 
-    return hire(task, count)
+    return make_crew(task, count)
 
 
 def _stdout_crew(task: Task, inputs: int) -> Crew:
     """A worker that writes its one stem to stdout."""
-    from sepvae.batch.workers import PipeWorker, Solo
+    from sepvae.batch.workers import InProcessCrew, PipeWorker
 
     if inputs != 1:
         raise OutputError(f"stdout takes the stem of one input, found {inputs}")
-    return Solo(PipeWorker(task, sys.stdout.buffer))
+    return InProcessCrew(PipeWorker(task, sys.stdout.buffer))

@@ -1,7 +1,7 @@
-"""Augmentation in small parts: each takes audio and draws its own choices, and any of them can be left out.
+"""Augmentation in small steps: each takes audio and draws its own choices, and any of them can be left out.
 
-A part changes one source, `[C, L]` to `[C, L]`, and nothing else: what it draws comes from the generator that it is
-given, so that an excerpt depends on its seed alone. Parts that change pitch and tempo know how much audio they need.
+A step changes one source, `[C, L]` to `[C, L]`, and nothing else: what it draws comes from the generator that it is
+given, so that an excerpt depends on its seed alone. Steps that change pitch and tempo know how much audio they need.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CODEC_FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS"), 
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
-class Part(Protocol):
+class Step(Protocol):
     """One step of augmentation.
 
     Shape: `[..., C, L]` -> the same.
@@ -37,10 +37,10 @@ class Part(Protocol):
     def __call__(self, audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio: ...
 
 
-def apply(parts: Sequence[Part], audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
-    """Apply parts one after the other."""
-    for part in parts:
-        audio = part(audio, sample_rate, rng)
+def apply(steps: Sequence[Step], audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
+    """Apply steps one after the other."""
+    for step in steps:
+        audio = step(audio, sample_rate, rng)
     return audio
 
 
@@ -51,7 +51,7 @@ def amplify(audio: Audio, gain_db: float) -> Audio:
 
 @dataclass(frozen=True)
 class Gain:
-    """A gain that is normal in decibels, with this spread."""
+    """A gain that is normal in decibels, with this standard deviation."""
 
     sd_db: float
 
@@ -87,12 +87,12 @@ class ChannelSwap:
 
 @dataclass(frozen=True)
 class Sometimes:
-    """A number that is drawn now and then.
+    """A random number that is used with a given probability.
 
     Args:
-        chance: of anything but `rest`, in [0, 1].
+        chance: probability that a number is drawn, in [0, 1].
         range: of the number.
-        rest: what leaves all as it is.
+        rest: the number otherwise, which changes nothing.
     """
 
     chance: float
@@ -100,14 +100,14 @@ class Sometimes:
     rest: float = 1.0
 
     def draw(self, rng: np.random.Generator) -> float:
-        """The number, `rest` if nothing is to change."""
+        """A number from the range, or `rest`."""
         change = rng.random() < self.chance
         drawn = rng.uniform(*self.range)
         return float(drawn) if change else self.rest
 
 
 def frames_for(length: int, speed: float) -> int:
-    """Samples to read so that `length` are left at a speed."""
+    """How many samples to read so that `length` of them are left after a change of speed."""
     return int(np.ceil(length * speed)) + 1
 
 
@@ -158,7 +158,7 @@ class EQ:
 
     Args:
         chance: in [0, 1].
-        sd_db: spread of the gain at each point.
+        sd_db: standard deviation of the gain at each point.
     """
 
     chance: float = 0.0
@@ -211,7 +211,7 @@ class Reverb:
 
 @dataclass(frozen=True)
 class Codec:
-    """What a lossy format leaves: encode and decode, in the place where it was.
+    """The damage of a lossy format: encode and decode, without a shift in time.
 
     Args:
         chance: in [0, 1].
@@ -257,7 +257,7 @@ def coded(audio: Audio, sample_rate: int, codec: str, strength: float) -> Audio:
 
 @dataclass(frozen=True)
 class Loudness:
-    """Bring to a loudness after ITU-R BS.1770, drawn from a range; what is too quiet or too short to have one stays.
+    """Set the loudness (ITU-R BS.1770) to one drawn from a range; audio too quiet or short to measure stays as it is.
 
     Args:
         chance: in [0, 1].
@@ -301,7 +301,7 @@ class Effects:
     Args:
         pitch: chance and range in semitones.
         tempo: chance and range of the factor.
-        eq, reverb, codec, loudness: see the parts, which are applied in this order.
+        eq, reverb, codec, loudness: the steps, which are applied in this order.
     """
 
     pitch: Sometimes = Sometimes(0.0, (-2.0, 2.0), rest=0.0)
@@ -319,7 +319,7 @@ class Effects:
             RecipeError: an unknown effect or setting.
         """
         defaults = cls()
-        parts = {}
+        changed = {}
         for name, settings in values.items():
             if name not in {field.name for field in dataclasses.fields(cls)}:
                 raise RecipeError(
@@ -329,20 +329,20 @@ class Effects:
                 key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
             }
             try:
-                parts[name] = dataclasses.replace(getattr(defaults, name), **tuples)
+                changed[name] = dataclasses.replace(getattr(defaults, name), **tuples)
             except TypeError as error:
                 raise RecipeError(f"effect {name}: {error}") from error
-        return dataclasses.replace(defaults, **parts)
+        return dataclasses.replace(defaults, **changed)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """Those that may happen and do not change how much audio is needed."""
-        return tuple(part for part in (self.eq, self.reverb, self.codec, self.loudness) if part.chance > 0)
+    def steps(self) -> tuple[Step, ...]:
+        """The steps with a chance above zero, less pitch and tempo, which change how much audio is needed."""
+        return tuple(step for step in (self.eq, self.reverb, self.codec, self.loudness) if step.chance > 0)
 
     @property
     def any(self) -> bool:
         """Whether anything may happen at all."""
-        return bool(self.parts) or self.pitch.chance > 0 or self.tempo.chance > 0
+        return bool(self.steps) or self.pitch.chance > 0 or self.tempo.chance > 0
 
 
 OFF = Effects()

@@ -14,9 +14,9 @@ import numpy as np
 
 from sepvae.data import effects
 from sepvae.data.composer import compose
-from sepvae.data.corpora import write_track
+from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.items import Item, seed_of
-from sepvae.data.music import SAMPLE_RATE, active_rms_db
+from sepvae.data.music import active_rms_db
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Analog, Envelope, Note, Wave
 
@@ -41,7 +41,7 @@ def make_bass_line(rng_of: Callable[[], np.random.Generator], folder: Path) -> N
     rng = rng_of()
     notes: list[Note] = []
     while not notes:
-        song = compose(rng, SECONDS, str(rng.choice(list(GENRES))))
+        song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
         notes = staccato(song.bass, rng)
     audio = hard_edged(rng).play(notes, round(song.duration * SAMPLE_RATE))
     if rng.random() < 0.5:

@@ -12,11 +12,11 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sepvae.audio.partial import write_whole
 from sepvae.data.corpora import read_info, write_track
 from sepvae.data.datasets.base import Dataset, RawTrack
 from sepvae.data.pool import process_pool
@@ -25,8 +25,8 @@ from sepvae.errors import DataError, OutputError
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 """Raised when the same settings would give other files."""
-log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
+logger = logging.getLogger(__name__)
+OnTracks = Callable[[int, int], None]
 """Called with the tracks that are done and all of them."""
 
 
@@ -68,7 +68,7 @@ def prepare(
     sample_rate: int | None = None,
     channels: int | None = None,
     jobs: int = 1,
-    progress: Progress = lambda done, of: None,
+    progress: OnTracks = lambda done, of: None,
 ) -> Path:
     """Decode a dataset into a prepared set; what is complete is kept, what cannot be read is left out and named.
 
@@ -104,14 +104,14 @@ def prepare(
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
     for name, reason in skipped.items():
-        log.warning("left out %s: %s", name, reason)
+        logger.warning("left out %s: %s", name, reason)
     made = [track for track in tracks if f"{track.split}/{track.name}" not in skipped]
     if not made:
         raise DataError(
             f"no track of {dataset.name} under {root} can be read; the first: {next(iter(skipped.values()))}"
         )
     if not any(track.split == "valid" for track in made):
-        log.warning("no track is kept for validation: train with data.valid=[]")
+        logger.warning("no track is kept for validation: train with data.valid=[]")
     return _write_manifest(settings, made, skipped, out)
 
 
@@ -126,10 +126,8 @@ def _check_settings(settings: Settings, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         draft.write_text(json.dumps({"settings": settings.plain()}), encoding="utf-8")
         return
-    before, now = (
-        known.get("settings", {"dataset": known.get("dataset")}),
-        json.loads(json.dumps(settings.plain())),
-    )
+    before = known.get("settings", {"dataset": known.get("dataset")})
+    now = json.loads(json.dumps(settings.plain()))
     changed = [
         f"{key} {before.get(key)!r}, not {value!r}" for key, value in now.items() if before.get(key) != value
     ]
@@ -162,7 +160,7 @@ def fingerprint(track: RawTrack, root: Path, digest: str) -> str:
 
 
 def _make_all(
-    settings: Settings, tracks: Sequence[RawTrack], root: Path, out: Path, jobs: int, progress: Progress
+    settings: Settings, tracks: Sequence[RawTrack], root: Path, out: Path, jobs: int, progress: OnTracks
 ) -> Iterator[tuple[str, str]]:
     """Make the tracks; yields those that had to be left out, with the reason."""
     work = [(settings, track, root, out) for track in tracks]
@@ -174,7 +172,7 @@ def _make_all(
 
 
 def _reasons(
-    tracks: Sequence[RawTrack], results: Iterator[str | None], progress: Progress
+    tracks: Sequence[RawTrack], results: Iterator[str | None], progress: OnTracks
 ) -> Iterator[tuple[str, str]]:
     for index, (track, reason) in enumerate(zip(tracks, results, strict=True), 1):
         progress(index, len(tracks))
@@ -230,12 +228,7 @@ def _write_manifest(
         "splits": splits,
         "skipped": skipped,
     }
-    with tempfile.NamedTemporaryFile(
-        "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     path = out / MANIFEST_NAME
-    os.replace(file.name, path)
-    path.chmod(0o644)
+    write_whole(path, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     (out / f".{MANIFEST_NAME}").unlink(missing_ok=True)
     return path

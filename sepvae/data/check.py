@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sepvae.data.datasets.base import Dataset, Part, Problem, RawTrack
-from sepvae.data.datasets.decode import cut_short, decode, probe
+from sepvae.data.datasets.base import Dataset, Problem, RawTrack, StemFile
+from sepvae.data.datasets.decode import decode, is_cut_short, probe
 from sepvae.errors import DataError
 
 LENGTHS_MAY_DIFFER_S = 0.1
@@ -84,43 +84,43 @@ class _Look:
 
 
 def _check_track(
-    track: RawTrack, look: Callable[[Part], _Look], together: bool
+    track: RawTrack, look: Callable[[StemFile], _Look], together: bool
 ) -> tuple[list[Problem], float]:
     problems = [Problem("missing", path, "") for path in track.missing]
     if not track.stems and not track.missing:
         problems.append(Problem("note", Path(track.split, track.name), "has none of the sources"))
     rates: dict[Path, int] = {}
     lengths: dict[Path, float] = {}
-    for part in dict.fromkeys(Part(part.path, part.stream) for part in track.parts):
-        seen = look(part)
+    for file in dict.fromkeys(StemFile(file.path, file.stream) for file in track.files):
+        seen = look(file)
         if seen.broken:
-            problems.append(Problem("broken", part.path, seen.broken))
+            problems.append(Problem("broken", file.path, seen.broken))
             continue
-        rates[part.path] = seen.rate
+        rates[file.path] = seen.rate
         if seen.seconds is not None:
-            lengths[part.path] = seen.seconds
+            lengths[file.path] = seen.seconds
         if seen.channels > 2:
-            problems.append(Problem("note", part.path, f"{seen.channels} channels, the first two are taken"))
+            problems.append(Problem("note", file.path, f"{seen.channels} channels, the first two are taken"))
         if seen.silent:
-            problems.append(Problem("note", part.path, "nothing but silence"))
+            problems.append(Problem("note", file.path, "nothing but silence"))
     if together:
         problems += _differing(track, rates, lengths)
     return problems, max(lengths.values(), default=0.0)
 
 
-def _look(part: Part, thorough: bool) -> _Look:
+def _look(file: StemFile, thorough: bool) -> _Look:
     """Open a file, or decode all of it."""
     try:
         if thorough:
-            audio, rate = decode(part.path, part.stream)
+            audio, rate = decode(file.path, file.stream)
             silent = float(np.abs(audio).max()) < SILENT_PEAK
             return _Look(rate, len(audio), audio.shape[1] / rate, silent)
-        rate, channels, frames = probe(part.path, part.stream)
+        rate, channels, frames = probe(file.path, file.stream)
     except DataError as error:
-        return _Look(broken=str(error).removeprefix(f"{part.path}: "))
+        return _Look(broken=str(error).removeprefix(f"{file.path}: "))
     if frames == 0:
         return _Look(broken="no audio in it")
-    if part.stream is None and cut_short(part.path):
+    if file.stream is None and is_cut_short(file.path):
         return _Look(broken="ends before its header says so")
     return _Look(rate, channels, None if frames is None else frames / rate)
 

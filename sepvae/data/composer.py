@@ -247,13 +247,13 @@ class _Writer:
 
 
 def compose(
-    rng: np.random.Generator, seconds: float, genre: str | None = None, tempo: float | None = None
+    seconds: float, rng: np.random.Generator, genre: str | None = None, tempo: float | None = None
 ) -> Song:
     """Write a song.
 
     Args:
-        rng: decides everything.
         seconds: about how long it lasts; whole sections are kept.
+        rng: decides everything.
         genre: key of `GENRES`, or a random one.
         tempo: in beats a minute, or one that suits the genre.
     """

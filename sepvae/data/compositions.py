@@ -1,4 +1,4 @@
-"""The composed songs of the music set: which are written for which split, with what, and who sings; singers alone."""
+"""The composed songs of the music set, by split, with their instruments and singers; and singers alone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from sepvae.data.composer import compose
-from sepvae.data.corpora import write_track
+from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.effects import rms
 from sepvae.data.items import CORPORA, Item, seed_of
 from sepvae.data.kits import Samples
 from sepvae.data.melody import write_vocals
-from sepvae.data.music import HELD_OUT_MIDI, SAMPLE_RATE, SPEAKERS, TRAIN_MIDI, make_speech
+from sepvae.data.music import HELD_OUT_MIDI, SPEAKERS, TRAIN_MIDI, make_speech
 from sepvae.data.producer import STEM_LEVELS_DB, produce
 from sepvae.data.render import find_soundfont
 from sepvae.data.styles import GENRES
@@ -100,7 +100,7 @@ def make_sung(speech: Speech, corpus: str, rng_of: Callable[[], np.random.Genera
     rng = rng_of()
     line = None
     while line is None:
-        song = compose(rng, float(rng.uniform(*SECONDS)), str(rng.choice(list(GENRES))))
+        song = compose(float(rng.uniform(*SECONDS)), rng, str(rng.choice(list(GENRES))))
         line = write_vocals(song, rng)
     audio, chosen = make_vocals(line, song.tempo, round(song.duration * SAMPLE_RATE), speech, rng)
     audio *= np.float32(10 ** (SUNG_RMS_DB / 20) / max(rms(audio), 1e-6))
@@ -121,6 +121,6 @@ def make_composed(
     soundfont = find_soundfont(plan.soundfont, soundfonts)
     stems: dict[str, np.ndarray] = {}
     while not stems or (plan.sung and "vocals" not in stems):
-        stems, chosen = produce(rng, Samples(samples), soundfont, float(rng.uniform(*SECONDS)), speech)
+        stems, chosen = produce(Samples(samples), soundfont, float(rng.uniform(*SECONDS)), rng, speech)
     corpora = ["composed", "sonic-pi", plan.corpus, *(["speech"] if "vocals" in stems else [])]
     write_track(folder, stems, SAMPLE_RATE, {"solo": False, "corpora": corpora, **chosen})

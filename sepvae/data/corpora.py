@@ -19,6 +19,8 @@ import soxr
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
+SAMPLE_RATE = 44100
+"""Rate of all music that is made here, hertz."""
 EXTENSIONS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 INFO_NAME = "track.json"
 FULL_SCALE = 32767
@@ -174,7 +176,7 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
         if (mapped := _mapped(path)) is not None:
             samples, rate = mapped
             stop = len(samples) if frames is None else start + frames
-            audio = samples[start:stop].T * np.float32(1 / 32768)  # C, L
+            audio = samples[start:stop].T * np.float32(1 / 32768)  # [C, L]
         else:
             audio, rate = _decoded(path, start, frames)
     except (soundfile.SoundFileError, OSError, RuntimeError, struct.error) as error:
@@ -182,7 +184,7 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
     if audio.shape[0] > 2:
         raise DataError(f"expected one or two channels in {path}, found {audio.shape[0]}")
     if audio.shape[0] == 1:
-        audio = np.repeat(audio, 2, axis=0)  # 2, L
+        audio = np.repeat(audio, 2, axis=0)  # [2, L]
     if frames is not None and audio.shape[1] < frames:
         audio = np.pad(audio, ((0, 0), (0, frames - audio.shape[1])))
     return np.ascontiguousarray(audio), rate
@@ -302,7 +304,7 @@ def write_track(
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         for source, audio in stems.items():
-            samples = np.round(audio.T * (gain * FULL_SCALE)).astype(np.int16)  # L, 2
+            samples = np.round(audio.T * (gain * FULL_SCALE)).astype(np.int16)  # [L, C]
             with (draft / f"{source}.wav").open("wb") as file:  # by name, soundfile would wait for the disk
                 soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")
         text = json.dumps({**info, "gain": gain}, indent=1, sort_keys=True)

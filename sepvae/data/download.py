@@ -19,11 +19,13 @@ from sepvae.errors import DataError
 
 ARCHIVES = "archives"
 """Folder under the root that keeps what was fetched; it may be deleted once all is unpacked."""
-Progress = Callable[[str, int, int | None], None]
+OnFileBytes = Callable[[str, int, int | None], None]
 """Called with the name of a file, the bytes that are there, and those of the whole file."""
 
 
-def fetch(dataset: Dataset, root: str | Path, *, progress: Progress = lambda name, done, total: None) -> Path:
+def fetch(
+    dataset: Dataset, root: str | Path, *, progress: OnFileBytes = lambda name, done, total: None
+) -> Path:
     """Download and unpack a dataset; what is there already is kept, what was interrupted goes on.
 
     Args:
@@ -48,7 +50,7 @@ def fetch(dataset: Dataset, root: str | Path, *, progress: Progress = lambda nam
     return root
 
 
-def fetch_archive(archive: Archive, folder: Path, progress: Progress) -> list[Path]:
+def fetch_archive(archive: Archive, folder: Path, progress: OnFileBytes) -> list[Path]:
     """Download all pieces of an archive; their paths in order."""
     split = len(archive.url) > 1
     paths = []

@@ -15,15 +15,15 @@ from xml.etree import ElementTree
 import numpy as np
 
 from sepvae.data.composer import compose
-from sepvae.data.corpora import read_audio, resample, write_track
+from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample, write_track
 from sepvae.data.items import Item, seed_of
 from sepvae.data.kits import LANES, Hit, Layers, choose_place, place, repitch, sequence
-from sepvae.data.music import SAMPLE_RATE, active_rms_db
+from sepvae.data.music import active_rms_db
 from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 PACKAGES = ("hydrogen-data", "hydrogen-drumkits")
 TRACKS = 6
 """Tracks a kit."""
@@ -106,7 +106,7 @@ def _voice(instrument: ElementTree.Element, folder: Path) -> Voice:
         if path.is_file():
             layers.append((float(layer.findtext("{*}max", "1")), path))
         elif path != folder:
-            log.info("%s left out: no such file", path)
+            logger.info("%s left out: no such file", path)
     return tuple(sorted(layers))
 
 
@@ -140,10 +140,10 @@ def drumkit_items(root: Path, seed: int) -> list[Item]:
             try:
                 lanes = read_kit(path)
             except DataError as error:
-                log.info("%s left out: %s", path.parent.name, error)
+                logger.info("%s left out: %s", path.parent.name, error)
                 continue
             if not is_drum_kit(lanes):
-                log.info("%s left out: no drum kit", path.parent.name)
+                logger.info("%s left out: no drum kit", path.parent.name)
                 continue
             slug = re.sub("[^a-z0-9]+", "-", path.parent.name.lower()).strip("-")
             items += [_item(f"kit-{slug}-{index:04d}", package, lanes, seed) for index in range(TRACKS)]
@@ -166,9 +166,9 @@ def make_drum_solo(
 ) -> None:
     """Write a drum part and play it with a kit."""
     rng = rng_of()
-    song = compose(rng, SECONDS, str(rng.choice(list(GENRES))))
+    song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
     while not plays_on(hits := [hit for hit in song.drums if hit.lane in lanes], song.duration):
-        song = compose(rng, SECONDS, str(rng.choice(list(GENRES))))
+        song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
     used = {hit.lane for hit in hits}
     kit = load_kit({lane: voices for lane, voices in lanes.items() if lane in used}, rng)
     audio = treat_drums(sequence(hits, kit, round(song.duration * SAMPLE_RATE)), rng)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.signal import butter, lfilter, oaconvolve, sosfilt
 
-SAMPLE_RATE = 44100
+from sepvae.data.corpora import SAMPLE_RATE
 
 
 def low_pass(audio: np.ndarray, cutoff_hz: float, order: int = 2) -> np.ndarray:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from sepvae.data import lmms, tracker
-from sepvae.data.corpora import read_audio, resample, write_track
+from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample, write_track
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item
-from sepvae.data.music import MIX_PEAK, MIX_RMS_DB, SAMPLE_RATE, active_rms_db
+from sepvae.data.music import MIX_PEAK, RENDERED_RMS_DB, active_rms_db
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 SECONDS = 150.0
 SHORTEST_S = 20.0
 HELD_OUT = {
@@ -77,7 +77,7 @@ def make_project(path: Path, folder: Path) -> None:
 
 
 def _middle(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Stems made equally long with silence, and of them the middle."""
+    """The middle of some stems, the shorter ones padded with silence first."""
     longest, length = max(audio.shape[1] for audio in stems.values()), round(SECONDS * SAMPLE_RATE)
     start = max(0, longest - length) // 2
     return {
@@ -118,7 +118,7 @@ def _duration(path: Path) -> float:
     try:
         return tracker.Module(path).duration
     except DataError as error:
-        log.info("left out: %s", error)
+        logger.info("left out: %s", error)
         return 0.0
 
 
@@ -156,7 +156,7 @@ def guitar_items(root: Path) -> list[Item]:
 def make_guitar(path: Path, corpus: str, folder: Path) -> None:
     """Write a guitar on its own, at the level of a solo."""
     audio = resample(*read_audio(path), SAMPLE_RATE)
-    audio = audio * np.float32(10 ** ((np.mean(MIX_RMS_DB) - active_rms_db(audio)) / 20))
+    audio = audio * np.float32(10 ** ((np.mean(RENDERED_RMS_DB) - active_rms_db(audio)) / 20))
     audio /= max(1.0, np.abs(audio).max())
     info = {"solo": True, "corpora": [corpus], "file": f"{path.parent.name}/{path.name}"}
     write_track(folder, {"other": audio}, SAMPLE_RATE, info)
@@ -173,6 +173,6 @@ def _write(folder: Path, stems: Mapping[str, np.ndarray], corpus: str, file: str
     """Write stems under one gain that brings the mixture to a usual level."""
     stems = {source: high_pass(audio, 24.0) for source, audio in stems.items()}
     mix = np.sum(list(stems.values()), axis=0)
-    gain = min(10 ** ((np.mean(MIX_RMS_DB) - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
+    gain = min(10 ** ((np.mean(RENDERED_RMS_DB) - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
     stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
     write_track(folder, stems, SAMPLE_RATE, {"solo": False, "corpora": [corpus], "file": file})

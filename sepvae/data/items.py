@@ -1,4 +1,4 @@
-"""Raw material and the tracks that are made of it: what a set's plan is written in."""
+"""Corpora with licences, and `Item`: one track of a set, with the function that makes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sepvae.errors import DataError
 
 @dataclass(frozen=True)
 class Corpus:
-    """A row of raw material: where it lies under the raw root, its licence and whom to name."""
+    """One source of raw material: its folder under the raw root, its licence and whom to credit."""
 
     folder: str
     title: str

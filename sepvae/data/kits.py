@@ -11,8 +11,8 @@ import numpy as np
 import soxr
 
 from sepvae.data import effects
-from sepvae.data.corpora import read_audio, resample
-from sepvae.data.synth import SAMPLE_RATE, OneShot
+from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample
+from sepvae.data.synth import OneShot
 from sepvae.errors import DataError
 
 LANES = ("kick", "snare", "clap", "hat", "open", "ride", "crash", "tom", "perc")

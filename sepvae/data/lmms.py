@@ -17,10 +17,10 @@ from xml.etree import ElementTree
 import numpy as np
 import soundfile
 
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
-SAMPLE_RATE = 44100
 SUFFIXES = (".mmp", ".mmpz")
 INSTRUMENT = "0"
 """The `type` of a track that plays notes."""

@@ -19,15 +19,15 @@ from sepvae.data.augment import (
     Effects,
     Gain,
     Level,
-    Part,
     Polarity,
     Sometimes,
+    Step,
     apply,
     change_speed,
     frames_for,
     stretch,
 )
-from sepvae.data.corpora import Manifest, Track, read_audio, scan
+from sepvae.data.corpora import Track, read_audio, scan
 from sepvae.errors import DataError
 
 ACTIVE_RMS = 10 ** (-45 / 20)
@@ -47,11 +47,11 @@ class MixingConfig:
         doubled: chance that a source which does not come from the mixture's song is two excerpts at once, such as two
             singers.
         lacking: chance that a source which an aligned song lacks stays silent, instead of coming from elsewhere.
-        gain_sd_db: spread of each source's gain.
+        gain_sd_db: standard deviation of each source's gain.
         level_db: range of the gain of the whole mixture.
         speed: range of the factor by which pitch and tempo change together.
         speed_chance: chance that they change at all.
-        tone_db: spread of the random tone control of each source.
+        tone_db: standard deviation of each source's random tone control.
         mono: chance that a batch is mono.
         groups: weight of the tracks whose name starts with a key; the key "" stands for all others.
         sounding: number of sources that sound in every mixture, drawn anew each time, instead of `silent`.
@@ -65,7 +65,7 @@ class MixingConfig:
     silent: float = 0.1
     solo: float = 0.0
     doubled: float = 0.0
-    lacking: float = 0.5
+    lacking: float = 0.7
     gain_sd_db: float = 4.0
     level_db: tuple[float, float] = (-14.0, 3.0)
     speed: tuple[float, float] = (0.88, 1.14)
@@ -125,7 +125,7 @@ WHOLE = Share()
 
 
 @dataclass(frozen=True)
-class Turn:
+class Playback:
     """How an excerpt is played.
 
     Args:
@@ -176,9 +176,9 @@ class ExcerptStream(IterableDataset[Mixture]):
         super().__init__()
         self.sources, self.sample_rate, self.config = tuple(sources), sample_rate, config
         self.seed, self.start, self.share = seed, start, share
-        self.alone: tuple[Part, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
-        self.in_song: tuple[Part, ...] = (Gain(config.gain_sd_db / 2), Polarity())
-        self.mixed: tuple[Part, ...] = (Level(config.level_db),)
+        self.alone: tuple[Step, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
+        self.in_song: tuple[Step, ...] = (Gain(config.gain_sd_db / 2), Polarity())
+        self.mixed: tuple[Step, ...] = (Level(config.level_db),)
         manifest = scan(root, sources)
         wrong = [t.name for t in manifest if t.sample_rate != sample_rate]
         if wrong:
@@ -188,11 +188,6 @@ class ExcerptStream(IterableDataset[Mixture]):
         if empty:
             raise DataError(f"no track under {manifest.root} has the source {empty[0]!r}")
         self.songs = self._pool(manifest.songs)
-
-    @classmethod
-    def manifest_of(cls, root: str | Path, sources: Sequence[str]) -> Manifest:
-        """The tracks that a stream would read."""
-        return scan(root, sources)
 
     def _pool(self, tracks: Sequence[Track]) -> list[tuple[float, list[Track]]]:
         """Tracks by group, with the chance of each group."""
@@ -223,7 +218,7 @@ class ExcerptStream(IterableDataset[Mixture]):
         for row in rows:
             rng = np.random.default_rng([self.seed, index, row])
             effects = np.random.default_rng([self.seed, index, row, 1])
-            sources = self._excerpt(rng, effects)  # K, 2, L
+            sources = self._excerpt(rng, effects)  # [K, 2, L]
             excerpts.append(sources.mean(1, keepdims=True) if mono else sources)
             decibels = rng.normal(0, self.config.tone_db, (len(self.sources), len(TONE_POINTS)))
             tones.append(10 ** (decibels / 20))
@@ -234,25 +229,25 @@ class ExcerptStream(IterableDataset[Mixture]):
         )
 
     def _excerpt(self, rng: np.random.Generator, effects: np.random.Generator) -> np.ndarray:
-        """Sources of one mixture, [K, 2, L]; the effects have a generator of their own, so that the rest stays."""
+        """Sources of one mixture, [K, 2, L]; effects have a generator of their own, so they change no other draw."""
         config = self.config
         out = np.zeros((len(self.sources), 2, config.length), np.float32)
         song = self._draw(rng, self.songs) if self.songs and rng.random() < config.aligned else None
-        turn = self._turn(rng, effects)
+        playback = self._playback(rng, effects)
         place = rng.random()
         silent = self._silent(rng, song)
         for k, source in enumerate(self.sources):
             if silent[k]:
                 continue
             if song is not None and source in song.files:
-                audio, parts = self._read(song, source, place, turn), self.in_song
+                audio, steps = self._read(song, source, place, playback), self.in_song
             else:
-                audio, parts = self._active(rng, source, self._turn(rng, effects)), self.alone
+                audio, steps = self._active(rng, source, self._playback(rng, effects)), self.alone
                 if config.doubled and rng.random() < config.doubled:
-                    other = self._active(rng, source, self._turn(rng, effects))
-                    audio = (audio + apply(parts, other, self.sample_rate, rng)) / math.sqrt(2)
-            audio = apply(config.effects.parts, audio, self.sample_rate, effects)
-            out[k] = apply(parts, audio, self.sample_rate, rng)
+                    other = self._active(rng, source, self._playback(rng, effects))
+                    audio = (audio + apply(steps, other, self.sample_rate, rng)) / math.sqrt(2)
+            audio = apply(config.effects.steps, audio, self.sample_rate, effects)
+            out[k] = apply(steps, audio, self.sample_rate, rng)
         if rng.random() < 0.5:
             out = out[:, ::-1]
         return np.ascontiguousarray(apply(self.mixed, out, self.sample_rate, rng))
@@ -273,10 +268,10 @@ class ExcerptStream(IterableDataset[Mixture]):
             silent[rng.integers(count)] = False
         return silent
 
-    def _active(self, rng: np.random.Generator, source: str, turn: Turn) -> np.ndarray:
-        """An excerpt of any track with this source, if possible one in which it sounds."""
+    def _active(self, rng: np.random.Generator, source: str, playback: Playback) -> np.ndarray:
+        """An excerpt of a random track with this source; a silent one is drawn anew, `ATTEMPTS` draws at most."""
         for _ in range(ATTEMPTS):
-            audio = self._read(self._draw(rng, self.pools[source]), source, rng.random(), turn)
+            audio = self._read(self._draw(rng, self.pools[source]), source, rng.random(), playback)
             if np.sqrt(np.mean(audio**2)) > ACTIVE_RMS:
                 break
         return audio
@@ -285,19 +280,19 @@ class ExcerptStream(IterableDataset[Mixture]):
         members = pool[rng.choice(len(pool), p=[chance for chance, _ in pool])][1]
         return members[rng.integers(len(members))]
 
-    def _turn(self, rng: np.random.Generator, effects: np.random.Generator) -> Turn:
+    def _playback(self, rng: np.random.Generator, effects: np.random.Generator) -> Playback:
         config = self.config
         speed = Sometimes(config.speed_chance, config.speed).draw(rng)
         if not config.effects.any:
-            return Turn(speed)
-        return Turn(speed, config.effects.tempo.draw(effects), config.effects.pitch.draw(effects))
+            return Playback(speed)
+        return Playback(speed, config.effects.tempo.draw(effects), config.effects.pitch.draw(effects))
 
-    def _read(self, track: Track, source: str, place: float, turn: Turn) -> np.ndarray:
+    def _read(self, track: Track, source: str, place: float, playback: Playback) -> np.ndarray:
         """Excerpt [2, L] from `place` in [0, 1] of a track, its speed, tempo and pitch changed."""
         length, rate = self.config.length, self.sample_rate
-        at_tempo = frames_for(length, turn.tempo) if turn.stretches else length
-        frames = frames_for(at_tempo, turn.speed)
+        at_tempo = frames_for(length, playback.tempo) if playback.stretches else length
+        frames = frames_for(at_tempo, playback.speed)
         start = int(place * max(track.frames - frames, 0))
         audio, _ = read_audio(track.files[source], start=start, frames=frames)
-        audio = change_speed(audio, turn.speed, rate, at_tempo)
-        return stretch(audio, rate, length, tempo=turn.tempo, semitones=turn.semitones)
+        audio = change_speed(audio, playback.speed, rate, at_tempo)
+        return stretch(audio, rate, length, tempo=playback.tempo, semitones=playback.semitones)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sepvae.data.corpora import read_audio, read_stems, resample, scan, write_track
+from sepvae.data.corpora import SAMPLE_RATE, read_audio, read_stems, resample, scan, write_track
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item, raw_files, seed_of
 from sepvae.data.kits import Samples
@@ -31,8 +31,7 @@ from sepvae.data.render import (
 )
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
-SAMPLE_RATE = 44100
+logger = logging.getLogger(__name__)
 SPEECH_ACTIVE_DB = -20.0
 DEMO_PEAK = 0.9
 DEMO_STEMS = {"drums": ("drums",), "bass": ("bassguitar",), "other": ("leadguitar", "clav", "horns")}
@@ -156,7 +155,7 @@ class Rendering:
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """Keys in `CORPORA` of who plays."""
+        """Keys in `CORPORA` of the instruments that play."""
         return (
             self.corpus,
             *(("sonic-pi",) if self.produced else ()),
@@ -191,7 +190,7 @@ HELD_OUT_MIDI = {
 SCORES = ("openttd-openmsx", "simutrans-data", "planetblupi-music-midi")
 """Packages of free programs with songs as MIDI files."""
 HELD_OUT_COUNTS = {"test": 8, "valid": 4}
-MIX_RMS_DB = (-20.0, -16.0)
+RENDERED_RMS_DB = (-20.0, -16.0)
 MIX_PEAK = 0.95
 MIN_ONSETS, MIN_SECONDS, SHORTEST_S = 24, 20.0, 5.0
 
@@ -273,7 +272,7 @@ def score_items(root: Path, seed: int, soundfonts: Sequence[str | Path], variati
             try:
                 score = load_score(path)
             except DataError as error:
-                log.warning("left out: %s", error)
+                logger.warning("left out: %s", error)
                 continue
             full = sum(len(notes) >= MIN_ONSETS for notes in onsets(score).values())
             if score.duration < MIN_SECONDS or full < 2 or (key := content_hash(score)) in known:
@@ -335,7 +334,7 @@ def make_midi(
     soundfont = find_soundfont(rendering.soundfont, soundfonts)
     score = window(score, start, end)
     if rendering.produced:
-        stems, chosen = produce_score(score, rng, Samples(samples), soundfont)
+        stems, chosen = produce_score(score, Samples(samples), soundfont, rng)
         info |= chosen
     else:
         rendered = render_stems(score, soundfont, settings)
@@ -347,7 +346,7 @@ def make_midi(
             rendered, info = balance(rendered, rng), info | {"kit": kit}
         stems = {source: high_pass(audio, 24.0) for source, audio in rendered.items()}
         mix = np.sum(list(stems.values()), axis=0)
-        rms_db = float(rng.uniform(*MIX_RMS_DB) if rendering.varied else np.mean(MIX_RMS_DB))
+        rms_db = float(rng.uniform(*RENDERED_RMS_DB) if rendering.varied else np.mean(RENDERED_RMS_DB))
         gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
         stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
     info |= {

@@ -1,4 +1,4 @@
-"""Who plays a part: General MIDI programs, drum kits, and instruments of our own."""
+"""The instruments that play a part: General MIDI programs, drum kits, and our own synthesizers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from sepvae.data import effects
 from sepvae.data.composer import Part, Song
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.kits import GM_NOTES, Hit, Samples, make_kit, sequence
 from sepvae.data.render import DRUM_CHANNEL, DRUM_KITS, Score, render
-from sepvae.data.synth import FM, SAMPLE_RATE, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
+from sepvae.data.synth import FM, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
 
 SYNTHETIC_BASSES = ("saw", "square", "triangle", "sub", "808", "reese", "fm", "pluck", "drive", "shot")
 ROLE_LEVELS_DB = {"pad": -6.0, "strings": -5.0, "arp": -4.0, "comp": -2.0, "organ": -3.0, "lead": 0.0}
@@ -41,10 +42,8 @@ def play_program(program: int, notes: Sequence[Note], length: int, soundfont: Pa
     """
     events = [(0.0, mido.Message("program_change", channel=0, program=program))]
     for note in notes:
-        pitch, velocity = (
-            int(np.clip(round(note.pitch), 0, 127)),
-            int(np.clip(round(note.velocity * 120), 1, 127)),
-        )
+        pitch = int(np.clip(round(note.pitch), 0, 127))
+        velocity = int(np.clip(round(note.velocity * 120), 1, 127))
         events.append((note.start, mido.Message("note_on", channel=0, note=pitch, velocity=velocity)))
         events.append((note.start + note.duration, mido.Message("note_off", channel=0, note=pitch)))
     return _rendered(events, length, soundfont)
@@ -80,11 +79,8 @@ def bass_instrument(kind: str, samples: Samples, rng: np.random.Generator) -> In
     held = Envelope(
         attack, float(rng.uniform(0.1, 0.8)), float(rng.uniform(0.4, 1.0)), float(rng.uniform(0.03, 0.15))
     )
-    rest, sweep, speed = (
-        float(rng.uniform(0.8, 3.0)),
-        float(rng.uniform(0.0, 3.5)),
-        float(rng.uniform(0.05, 0.4)),
-    )
+    rest, sweep = float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 3.5))
+    speed = float(rng.uniform(0.05, 0.4))
     if kind in ("saw", "square"):
         wave = "saw" if kind == "saw" else "pulse"
         waves = [Wave(wave, width=float(rng.uniform(0.2, 0.5)))]
@@ -238,10 +234,8 @@ def part_instrument(role: str, rng: np.random.Generator) -> Instrument:
         )
     if role == "lead":
         voice = Envelope(float(rng.uniform(0.005, 0.05)), 0.5, 0.8, 0.12)
-        glide, vibrato = (
-            float(rng.choice((0.0, 0.03))),
-            (float(rng.uniform(4.5, 6.5)), float(rng.uniform(0, 0.3))),
-        )
+        glide = float(rng.choice((0.0, 0.03)))
+        vibrato = float(rng.uniform(4.5, 6.5)), float(rng.uniform(0, 0.3))
         kind = str(rng.choice(("saw", "pulse", "triangle", "sine")))
         return Analog(
             (Wave(kind), Wave(kind, spread)),

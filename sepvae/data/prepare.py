@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
+from sepvae.audio.partial import write_whole
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.pool import process_pool
 from sepvae.data.programs import find_program
@@ -32,9 +32,9 @@ ON_REQUEST = (
     "packages",
 )
 """Parts that are made only when they are named, since their raw material lies in folders of its own."""
-SAMPLE_RATES = {"music": music.SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
+SAMPLE_RATES = {"music": SAMPLE_RATE, "speech": noisy_speech.SAMPLE_RATE}
 """Name of a set that can be built from the raw material -> its rate in hertz."""
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def prepare(
@@ -142,17 +142,17 @@ def build(items: Iterable[Item], out: Path, *, jobs: int = 1) -> None:
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
     missing = [item for item in items if not (out / item.split / item.name).is_dir()]
-    log.info("%d tracks to make under %s", len(missing), out)
+    logger.info("%d tracks to make under %s", len(missing), out)
     if jobs <= 1:
         for index, item in enumerate(missing, 1):
             make(item, out)
-            log.info("%d/%d %s/%s", index, len(missing), item.split, item.name)
+            logger.info("%d/%d %s/%s", index, len(missing), item.split, item.name)
         return
     with process_pool(jobs) as pool:
         futures = {pool.submit(make, item, out): item for item in missing}
         for index, future in enumerate(as_completed(futures), 1):
             future.result()
-            log.info("%d/%d %s/%s", index, len(missing), futures[future].split, futures[future].name)
+            logger.info("%d/%d %s/%s", index, len(missing), futures[future].split, futures[future].name)
 
 
 def read_manifest(out: Path) -> dict:
@@ -190,11 +190,6 @@ def write_manifest(items: Sequence[Item], out: Path, *, name: str, seed: int) ->
         "corpora": {key: asdict(corpus) for key, corpus in CORPORA.items() if key in used},
         "splits": splits,
     }
-    with tempfile.NamedTemporaryFile(
-        "w", dir=out, prefix=".manifest.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
     path = out / MANIFEST_NAME
-    os.replace(file.name, path)
-    path.chmod(0o644)
+    write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
     return path

@@ -16,14 +16,14 @@ import numpy as np
 
 from sepvae.data import effects, lmms
 from sepvae.data.composer import compose
-from sepvae.data.corpora import write_track
+from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.items import Item, seed_of
-from sepvae.data.music import SAMPLE_RATE, active_rms_db
+from sepvae.data.music import active_rms_db
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Note
 from sepvae.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 BASSES, PARTS = 40, 30
 SECONDS = 75.0
 LEVEL_DB = -20.0
@@ -81,7 +81,7 @@ def make_solo(
     chosen: list[str] = []
     length = 0
     while not layers:
-        song = compose(rng, SECONDS, str(rng.choice(list(GENRES))))
+        song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
         length = round(song.duration * SAMPLE_RATE)
         if source == "bass":
             parts = [_moved(song.bass, 12 * int(rng.integers(0, 2)))]
@@ -93,7 +93,7 @@ def make_solo(
             try:
                 audio = play_preset(path, notes, length)
             except lmms.PlayError as error:  # a few presets never end
-                log.info("%s left out: %s", path.name, error)
+                logger.info("%s left out: %s", path.name, error)
                 continue
             if effects.rms(audio) > 1e-4:
                 gain_db = rng.normal(0, 2) - 20 * np.log10(effects.rms(audio))

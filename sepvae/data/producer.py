@@ -1,4 +1,4 @@
-"""From a written song, or a MIDI score, to stems: chooses who plays, and mixes each stem on its own."""
+"""Stems of a written song or a MIDI score: chooses the instruments and mixes each stem on its own."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import numpy as np
 
 from sepvae.data import effects
 from sepvae.data.composer import compose
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.kits import Hit, Samples, lane_of, make_loop, play_loop
 from sepvae.data.melody import write_vocals
 from sepvae.data.players import SYNTHETIC_BASSES, make_bass, make_drums, make_part, treat_drums
 from sepvae.data.render import DRUM_CHANNEL, TAIL_S, Score, is_onset, render, split_score
 from sepvae.data.styles import GENRES
-from sepvae.data.synth import SAMPLE_RATE, Note
+from sepvae.data.synth import Note
 from sepvae.data.utterances import Speech
 from sepvae.data.vocals import make_vocals
 
 STEM_LEVELS_DB = {"vocals": -19.0, "drums": -20.0, "bass": -20.0, "other": -20.5}
-MIX_RMS_DB = (-22.0, -14.0)
+PRODUCED_RMS_DB = (-22.0, -14.0)
 MIX_PEAK = 0.95
 
 
@@ -51,15 +52,15 @@ def hits_of(score: Score) -> list[Hit]:
 
 
 def produce_score(
-    score: Score, rng: np.random.Generator, samples: Samples, soundfont: Path
+    score: Score, samples: Samples, soundfont: Path, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Play a MIDI score with other drums and another bass than General MIDI's.
+    """Play a MIDI score with drums and a bass of our own instead of General MIDI's.
 
     Args:
         score: what to play.
-        rng: decides everything.
         samples: recorded drums and basses.
         soundfont: the instruments of the rest, for fluidsynth.
+        rng: decides everything.
 
     Returns:
         Stems "drums", "bass", "other", each [2, L], and what was chosen; a stem that plays nothing is left out.
@@ -91,25 +92,25 @@ def balance(
             target_db = STEM_LEVELS_DB[source] + float(np.clip(rng.normal(0, spread_db), -6, 6))
             out[source] = audio * np.float32(10 ** (target_db / 20) / level)
     mix = np.sum(list(out.values()), axis=0)
-    wanted = 10 ** (rng.uniform(*MIX_RMS_DB) / 20) / effects.rms(mix)
+    wanted = 10 ** (rng.uniform(*PRODUCED_RMS_DB) / 20) / effects.rms(mix)
     gain = min(wanted, MIX_PEAK / np.abs(mix).max())
     return {source: (audio * np.float32(gain)) for source, audio in out.items()}
 
 
 def produce(
-    rng: np.random.Generator,
     samples: Samples,
     soundfont: Path,
     seconds: float,
+    rng: np.random.Generator,
     speech: Speech | None = None,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Write and play one song.
 
     Args:
-        rng: decides everything.
         samples: recorded drums and basses.
         soundfont: General MIDI instruments for fluidsynth.
         seconds: about how long the song lasts, > 0.
+        rng: decides everything.
         speech: what the singers are made of; without it every song is instrumental.
 
     Returns:
@@ -119,7 +120,7 @@ def produce(
     style = GENRES[genre]
     kit = str(rng.choice(style.kits))
     loop = make_loop(samples, rng) if kit == "loop" else None
-    song = compose(rng, seconds, genre, loop.tempo if loop else None)
+    song = compose(seconds, rng, genre, loop.tempo if loop else None)
     length = round(song.duration * SAMPLE_RATE)
     if loop:
         played = play_loop(loop, song.duration - 2.0, float(rng.uniform(0, 0.5)), rng)

@@ -15,10 +15,10 @@ import numpy as np
 import soundfile
 from mido import KeySignatureError
 
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
-SAMPLE_RATE = 44100
 GROUPS = ("drums", "bass", "other")
 DRUM_CHANNEL = 9
 BASS_PROGRAMS = range(32, 40)
@@ -256,7 +256,7 @@ def render(
         )
         if done.returncode != 0 or not wav.is_file() or "not a SoundFont" in done.stderr:
             raise DataError(f"fluidsynth failed with {soundfont.name}: {done.stderr.strip()[-200:]}")
-        audio = soundfile.read(str(wav), dtype="float32", always_2d=True)[0].T[:, :length]  # 2, L
+        audio = soundfile.read(str(wav), dtype="float32", always_2d=True)[0].T[:, :length]  # [2, L]
     return np.pad(audio, ((0, 0), (0, length - audio.shape[1])))
 
 

@@ -10,7 +10,8 @@ import pyworld
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from sepvae.data.synth import SAMPLE_RATE, Note, hertz
+from sepvae.data.corpora import SAMPLE_RATE
+from sepvae.data.synth import Note, hertz
 from sepvae.data.utterances import BINS, FRAME_S, RATE, Syllable, Utterance
 
 LEAD_S, TAIL_S = 0.2, 0.2
@@ -209,9 +210,8 @@ def _spectra(frames: _Frames, utterance: Utterance, singer: Singer) -> tuple[np.
     out[:, inner] = logs[:, left] * (1 - right_part) + logs[:, left + 1] * right_part
     air = _air(logs, hz[~inner] / edge, singer, frames.voiced)
     vowel_air = np.log(np.exp(air).sum(axis=1) / np.exp(out[:, inner]).sum(axis=1))
-    excess = np.where(
-        frames.voiced, np.maximum(vowel_air - MOST_AIR_DB * DB, 0), 0
-    )  # noisy speech must not hiss on
+    # Noisy speech must not hiss on.
+    excess = np.where(frames.voiced, np.maximum(vowel_air - MOST_AIR_DB * DB, 0), 0)
     out[:, ~inner] = air - excess[:, None]
     bright = singer.tilt_db * DB * np.clip(np.log2(np.maximum(hz, 1) / 300) / 4, 0, 1)
     out += bright + (frames.gain_db * DB)[:, None]

@@ -10,7 +10,8 @@ import numpy as np
 import soxr
 from scipy.signal import butter, lfilter, sosfilt
 
-SAMPLE_RATE = 44100
+from sepvae.data.corpora import SAMPLE_RATE
+
 FADE_S = 0.003
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.errors import DataError
 
 SUFFIXES = (".mod", ".s3m", ".xm", ".it")
-SAMPLE_RATE = 44100
 TASTE_RATE, TASTE_S = 22050, 50.0
 """What is heard of every instrument to tell what it is."""
 STEREO_SEPARATION, AMIGA_WIDTH = 2, 50
@@ -232,7 +232,7 @@ def timbre(audio: np.ndarray, rate: int = TASTE_RATE) -> Timbre | None:
     if len(audio) < 2 * FRAME or np.abs(audio).max() < 1e-4:
         return None
     frames = np.lib.stride_tricks.sliding_window_view(audio, FRAME)[:: FRAME // 2]
-    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME))) ** 2  # T, F
+    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME))) ** 2  # [T, F]
     frequency, mean = np.fft.rfftfreq(FRAME, 1 / rate), power.mean(0)
     loud = power[power.sum(1) > 1e-4 * power.sum(1).max(), 8:1500]
     flatness = np.exp(np.log(loud + 1e-12).mean(1)) / (loud.mean(1) + 1e-12)

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from sepvae.data import effects
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.melody import Phrase, VocalLine
 from sepvae.data.singer import Singer, Text, sing
-from sepvae.data.synth import SAMPLE_RATE, Note, hertz
+from sepvae.data.synth import Note, hertz
 from sepvae.data.utterances import Speech, Syllable, Utterance
 
 FORMANTS = (0.8, 1.25)

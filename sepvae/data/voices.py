@@ -68,7 +68,8 @@ VOICES = [
     *_voices("kajongg", "kajongg", "voices/de/{}/*.ogg", "female1", "male1", "male2"),
     *_voices("hedgewars-data", "hedgewars", "voices/{}/*.ogg", "British", "Mobster", "Russian", "Russian_pl"),
 ]
-"""In half of a sample of each one's files the weights P9 found noise that lay 20 dB or more under the voice."""
+"""A sample of each voice's files was checked with the speech weights P9 (docs/experiments.md): in at least half of them
+the noise lies 20 dB or more below the voice."""
 
 HELD_OUT_VOICES = [
     Voice("asterisk-fr", "asterisk-core-sounds-fr-g722", "fr_CA_f_June/**/*.g722"),

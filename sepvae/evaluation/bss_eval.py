@@ -54,10 +54,8 @@ def frame_scores(estimates: Signals, references: Signals, sample_rate: int) -> F
     truth = np.stack([np.asarray(references[source], np.float64).T for source in references])  # [K, L, C]
     guess = np.stack([np.asarray(estimates[source], np.float64).T for source in references])
     if truth.shape[2] == 2 and np.array_equal(truth[..., 0], truth[..., 1]):
-        truth, guess = (
-            truth[..., :1],
-            guess[..., :1],
-        )  # twin channels make museval's normal equations singular
+        # Twin channels make museval's normal equations singular.
+        truth, guess = truth[..., :1], guess[..., :1]
     frame = round(_FRAME_S * sample_rate)
     frames = max((truth.shape[1] - frame) // frame + 1, 1)
     if _any_silent(truth) or _any_silent(guess):
@@ -67,10 +65,8 @@ def frame_scores(estimates: Signals, references: Signals, sample_rate: int) -> F
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = metrics.bss_eval(truth, guess, window=frame, hop=frame, framewise_filters=False)
-    except (
-        np.linalg.LinAlgError,
-        AttributeError,
-    ):  # its way out of singular systems asks for a name numpy has lost
+    except (np.linalg.LinAlgError, AttributeError):
+        # An AttributeError since its way out of singular systems asks for a name that numpy has lost.
         logger.warning("BSSEval: linearly dependent references, no score for this segment")
         return {source: np.full((4, frames), np.nan) for source in references}
     scores = np.stack(found[:4])  # [4, K, frames]

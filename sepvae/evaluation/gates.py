@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sepvae.data.excerpts import Excerpt
 from sepvae.evaluation import oracles
@@ -101,8 +100,7 @@ def _coded(
 
 def mixture_latents(model: SeparationVAE, spectra: Spectra) -> list[Latents]:
     """Means of q(z_k | x) of every source."""
-    X = spectra.X[None]
-    X = functional.pad(X, (0, -X.shape[-1] % model.frame_multiple))
+    X = model.pad_frames(spectra.X[None])
     return [posterior.mean for posterior in model.posteriors(*model.band_powers(X))]
 
 
@@ -123,7 +121,7 @@ def _from_prior(model: SeparationModel, spectra: Spectra) -> Iterator[np.ndarray
 
 
 def _with_latents(model: SeparationModel) -> SeparationVAE:
-    """The model as what `gate_methods` has made sure that it is."""
+    """The model as a `SeparationVAE`, which `gate_methods` has checked."""
     assert isinstance(model, SeparationVAE)
     return model
 
@@ -157,9 +155,8 @@ class SoloTable:
                 self._add_solo(model, source, P, active)
 
     def _add_solo(self, model: SeparationVAE, source: str, P: Tensor, active: Tensor) -> None:
-        missing = -P.shape[-1] % model.frame_multiple
-        P = functional.pad(model.bands.merge(P), (0, missing))  # [2, N, T']
-        active = functional.pad(active, (0, missing))
+        P = model.pad_frames(model.bands.merge(P))  # [2, N, T']
+        active = model.pad_frames(active)
         for name, dropped in DROPPED.items():
             coded = oracles.code(model.source_vae(source), P, dropped=dropped, generator=_generator())
             self.nats.setdefault((name, source), []).append(coded.nats[active].cpu())
@@ -177,11 +174,9 @@ class SoloTable:
         """ELBO of every frame, in nats per bin and channel: `[T']`."""
         vae = model.source_vae(name)
         coded = oracles.code(vae, P, generator=_generator())
-        frames = (
-            P.permute(2, 0, 1)[..., None],
-            coded.log_variance.permute(2, 0, 1)[..., None],
-        )  # [T', 2, N, 1]
-        nll = vae.nll(*frames, model.bands.sizes)  # [T']
+        power_of_frames = P.permute(2, 0, 1)[..., None]  # [T', 2, N, 1]
+        log_variance = coded.log_variance.permute(2, 0, 1)[..., None]  # [T', 2, N, 1]
+        nll = vae.nll(power_of_frames, log_variance, model.bands.sizes)  # [T']
         points = 2 * model.bands.n_bins
         return (-(nll + coded.nats) / points - math.log(math.pi)).cpu()
 

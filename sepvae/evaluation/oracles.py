@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sepvae.data.excerpts import Excerpt
 from sepvae.models.latents import Gaussian, Latents, Posterior, kl_divergence
@@ -63,7 +62,7 @@ def variance_masks(spectra: Spectra) -> Tensor:
 
 def banded_variance_masks(model: SeparationModel, spectra: Spectra) -> Tensor:
     """Wiener filter of the true `|S_k|^2` averaged over the model's bands: `[K, 2, F, T]`."""
-    return model.bands.expand(_wiener(torch.log(model.bands.merge(power(spectra.S)) + _TINY)))
+    return model.bands.expand(_wiener(torch.log(model.banded_power(spectra.S) + _TINY)))
 
 
 def phase_sensitive_masks(spectra: Spectra, *, clipped: bool) -> Tensor:
@@ -101,8 +100,7 @@ class Coded:
 
 def source_powers(model: SeparationModel, spectra: Spectra) -> Tensor:
     """Banded powers of the true sources, padded with silent frames for the VAEs: `[K, 2, N, T']`."""
-    P = model.bands.merge(power(spectra.S))
-    return functional.pad(P, (0, -P.shape[-1] % model.frame_multiple))
+    return model.pad_frames(model.banded_power(spectra.S))
 
 
 def code(vae: SourceVAE, P: Tensor, *, dropped: int = 0, generator: torch.Generator | None = None) -> Coded:
@@ -145,7 +143,7 @@ def active_frames(P: Tensor) -> Tensor:
 
 
 def kbit_per_second(nats: Tensor, frame_rate: float) -> float:
-    """Rate of some frames, in kbit/s; NaN if there are none."""
+    """Mean nats per frame as a bit rate in kbit/s; NaN for no frames."""
     return float(nats.mean()) / math.log(2) * frame_rate / 1000 if nats.numel() else math.nan
 
 

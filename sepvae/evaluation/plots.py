@@ -23,8 +23,8 @@ def spectrograms(
     path: str | Path,
     title: str,
     sources: Sequence[str],
-    references: np.ndarray,
     estimates: np.ndarray,
+    references: np.ndarray,
     sample_rate: int,
 ) -> None:
     """Draw the mixture and every source, the truth above the estimate, on one scale of colours.
@@ -33,12 +33,12 @@ def spectrograms(
         path: the picture to write, its format by its extension.
         title: written on top.
         sources: names of the sources.
-        references: true audio.
         estimates: estimated audio.
+        references: true audio.
         sample_rate: Hz.
 
     Shape:
-        references and estimates: `[K, C, L]`
+        estimates and references: `[K, C, L]`
 
     Raises:
         OutputError: it cannot be written.

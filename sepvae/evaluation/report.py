@@ -60,9 +60,9 @@ def evaluate(
         dataset: folder in the stems layout; its songs are scored, its solos only where it has nothing else.
         out: folder for `report.json` and one picture per track; None writes nothing.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        gates: also measure the gates of the design.
-        mask_net: peer with masks instead of latents, a gate of its own.
-        frozen: the model before its decoders were trained on.
+        gates: also measure oracles, baselines and whether the latents matter.
+        mask_net: a mask network trained on the same data, scored beside the model.
+        frozen: the same model before its decoders were fine-tuned.
         static_eq_from: dataset whose songs give the mean spectra of the static EQ, or a file that
             `StaticEQ.save` wrote; None leaves the static EQ out.
         museval: also take BSSEval v4, which is slow.
@@ -141,7 +141,7 @@ class _Song:
             self.bss.take(*(dict(zip(excerpt.sources, x, strict=True)) for x in (estimates, references)))
         sounding = sum(metrics.is_active(reference) for reference in references)
         if self.shown is None or sounding > self.shown[0]:
-            self.shown = sounding, references, estimates
+            self.shown = sounding, estimates, references
 
     def leakage_db(self, k: int) -> float:
         """Level of one stem under the mixture."""
@@ -189,7 +189,7 @@ class _Run:
                 stems = separator.separate(excerpt.mixture, excerpt.sample_rate, present=present)
                 estimates = np.stack([stems[source] for source in self.config.sources])
                 if self.config.alike:
-                    pair = torch.from_numpy(excerpt.references), torch.from_numpy(estimates)
+                    pair = torch.from_numpy(estimates), torch.from_numpy(excerpt.references)
                     estimates = in_order_of(*pair, self.config.alike).numpy()
                 self._add(label, excerpt, estimates)
                 if label == "model":
@@ -220,18 +220,18 @@ class _Run:
         if song.bss is not None:
             self.bss[name] = song.bss.medians()
         if folder is not None and song.shown is not None:
-            _, references, estimates = song.shown
+            _, estimates, references = song.shown
             spectrograms(
                 folder / f"{name}.png",
                 name,
                 self.config.sources,
-                references,
                 estimates,
+                references,
                 self.config.sample_rate,
             )
 
     def results(self) -> dict[str, Any]:
-        """All that was found, the means with it."""
+        """Everything measured, with the means."""
         sources = self.config.sources
         methods = {label: summary.summarise(tracks, sources) for label, tracks in self.scores.items()}
         found: dict[str, Any] = {"methods": methods, "leakage_db": summary.leakage(self.leakage)}

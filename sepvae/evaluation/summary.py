@@ -1,4 +1,4 @@
-"""Windows, tracks and sources into means, and means into the plain values of a report."""
+"""Scores of windows averaged over tracks and sources, and turned into the plain values of a report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sepvae.audio.partial import write_whole
 from sepvae.errors import OutputError
 from sepvae.evaluation import bss_eval
 from sepvae.signal import metrics
@@ -58,7 +59,7 @@ def leakage(levels_db: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 
 def protocol(*, max_seconds: float | None, museval: bool) -> dict[str, Any]:
-    """What every score was taken by, as it stands in a report."""
+    """The scoring protocol, as it stands in a report."""
     return {
         "si_sdr": "channel mean, mean over windows, then tracks, then sources",
         "window_s": metrics.WINDOW_S,
@@ -80,7 +81,7 @@ def plain(value: Any) -> Any:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of what has a score, NaN where nothing has."""
+    """Mean of the scores that are not NaN; NaN if there are none."""
     known = [value for value in values if math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan
 
@@ -106,12 +107,12 @@ def output_folder(out: str | Path) -> Path:
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report.
+    """Write a report; it is there complete or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     try:
-        path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error

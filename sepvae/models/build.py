@@ -11,7 +11,6 @@ from torch import nn
 
 from sepvae.errors import CheckpointError, ShapeError
 from sepvae.models.separation import MaskNet, SeparationConfig, SeparationModel, SeparationVAE
-from sepvae.models.vae import VAEConfig
 
 MODELS: dict[str, type[SeparationModel]] = {"SeparationVAE": SeparationVAE, "MaskNet": MaskNet}
 
@@ -66,6 +65,3 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if type(value) is not hint:
         raise CheckpointError(f"{name} must be of type {hint.__name__}, found {value!r}")
     return value
-
-
-__all__ = ["MODELS", "VAEConfig", "build", "config_dict"]

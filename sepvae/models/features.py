@@ -27,7 +27,7 @@ class LevelScale(nn.Module):
         self.register_buffer("mean", torch.full((bands,), math.log(1e-5)))
 
     def normalise(self, log_power: Tensor) -> Tensor:
-        """Shape: `[..., N, T]` -> the same, about zero mean and unit spread."""
+        """Shape: `[..., N, T]` -> the same, about zero mean and unit standard deviation."""
         return (log_power - self.mean[:, None]) / LEVEL_SCALE
 
     def restore(self, x: Tensor) -> Tensor:

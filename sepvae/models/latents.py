@@ -104,13 +104,13 @@ def bounded_log_sd(x: Tensor) -> Tensor:
 
 
 class GaussianHeads(nn.Module):
-    """Mean and spread of `sources` latents from a map of features.
+    """Mean and standard deviation of the latents of `sources` sources, from a map of features.
 
     Args:
         channels: channels D of the features.
         latent_channels: latents per cell.
         sources: number of sources.
-        initial_log_sd: about where the spreads start, before `bounded_log_sd`.
+        initial_log_sd: about where the log standard deviations start, before `bounded_log_sd`.
 
     Shape: `[B, D, F, T]` -> one Gaussian `[B, latent_channels, F, T]` per source, in float32.
     """
@@ -123,8 +123,8 @@ class GaussianHeads(nn.Module):
         self.project = nn.Conv2d(channels, sources * 2 * latent_channels, 1)
         self.latent_channels = latent_channels
         with torch.no_grad():
-            spreads = self.project.bias.unflatten(0, (sources, 2, latent_channels))[:, 1]  # type: ignore[union-attr]
-            spreads += initial_log_sd
+            log_sds = self.project.bias.unflatten(0, (sources, 2, latent_channels))[:, 1]  # type: ignore[union-attr]
+            log_sds += initial_log_sd
 
     def forward(self, x: Tensor) -> list[Gaussian]:
         out = self.project(functional.relu(self.norm(x))).float()  # [B, K * 2 * D, F, T]
@@ -157,15 +157,16 @@ class PanHeads(nn.Module):
 
     def forward(self, pan: Tensor, features: Tensor) -> list[Gaussian]:
         odd = self.smooth(self.embed(pan))  # [B, H, F, T']
-        gates, spreads = self.gates(features).float().tensor_split([self.sources * self.hidden], dim=1)
+        gates, log_sds = self.gates(features).float().tensor_split([self.sources * self.hidden], dim=1)
         gates = gates.unflatten(1, (self.sources, self.hidden))  # [B, K, H, F, T']
         means = (odd.float().unsqueeze(1) * torch.tanh(gates)).sum(2, keepdim=True)  # [B, K, 1, F, T']
-        log_sds = bounded_log_sd(spreads)
+        log_sds = bounded_log_sd(log_sds)
         return [Gaussian(means[:, k], log_sds[:, k : k + 1]) for k in range(self.sources)]
 
 
 INITIAL_LOG_SD = -2.0
-"""Where posteriors start: draws that hide their mean keep a decoder from learning what the latents say."""
+"""Initial log standard deviation. With wide posteriors the sampling noise hides the mean, and the decoder learns to
+ignore the latents."""
 
 
 class PosteriorHeads(nn.Module):

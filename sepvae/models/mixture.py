@@ -24,7 +24,7 @@ class MixtureTrunk(nn.Module):
         patch: bands per cell of the finest level.
         channels: channels of the levels, finest first.
         blocks: blocks of the levels, finest first, in each of the two directions.
-        told_sources: the number of sources whose presence it is told; 0 if it is told nothing.
+        told_sources: length of the 0/1 vector of presence that it receives; 0 for none.
 
     Shape: banded power P `[B, 2, N, T]`, P_side `[B, N, T]` and present `[B, K]` of 0 and 1 (None: all are there) ->
     pyramid (finest first) and pan `[B, 1, N, T]`.
@@ -54,7 +54,7 @@ class MixtureTrunk(nn.Module):
         ), balance
 
     def _told(self, present: Tensor | None, P: Tensor) -> Tensor | None:
-        """What the finest level gets to know of the sources' presence, `[B, D_0]`."""
+        """The vector of presence, mapped to the channels of the finest level: `[B, D_0]`."""
         if self.presence is None:
             return None
         sources = self.presence.in_features

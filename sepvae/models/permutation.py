@@ -1,4 +1,4 @@
-"""Sources that nothing tells apart but their order: which estimate belongs to which of them."""
+"""Permutation-invariant training: the assignment of estimates to sources that are interchangeable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def orders(count: int, alike: Sequence[Sequence[int]]) -> Tensor:
-    """Every order of the sources in which only those of one group change places, the given order first.
+    """Every order of the sources that permutes them within their groups only, the given order first.
 
     Args:
         count: number of sources K.
@@ -46,12 +46,10 @@ def best_order(
     Source: Yu, Kolbaek, Tan & Jensen 2017, permutation invariant training; all K! orders of a group are tried.
     """
     batch, count = references.shape[:2]
-    candidates = orders(count, alike).to(references.device)  # P, K
+    candidates = orders(count, alike).to(references.device)  # [P, K]
     with torch.no_grad():
-        costs = torch.stack(
-            [error(take(references, order.expand(batch, -1))).sum(1) for order in candidates]
-        )  # P, B
-    return candidates[costs.argmin(0)]
+        costs = [error(take(references, order.expand(batch, -1))).sum(1) for order in candidates]  # P of [B]
+    return candidates[torch.stack(costs).argmin(0)]
 
 
 def take(signals: Tensor, order: Tensor) -> Tensor:
@@ -63,15 +61,15 @@ def take(signals: Tensor, order: Tensor) -> Tensor:
     return signals.take_along_dim(index, 1)
 
 
-def in_order_of(references: Tensor, estimates: Tensor, alike: Sequence[Sequence[int]]) -> Tensor:
+def in_order_of(estimates: Tensor, references: Tensor, alike: Sequence[Sequence[int]]) -> Tensor:
     """Estimates of one mixture, those of sources that are alike each in the place of the source it is nearest to.
 
     Args:
-        references: true sources; what they have beyond the estimates is left out.
         estimates: in the order of the model's heads.
+        references: true sources; what they have beyond the estimates is left out.
         alike: groups of indices of sources that are alike.
 
-    Shape: references `[K, C, L]`, estimates `[K, C, L']`, L' <= L -> `[K, C, L']`.
+    Shape: estimates `[K, C, L']`, references `[K, C, L]`, L' <= L -> `[K, C, L']`.
     """
     if not alike:
         return estimates

@@ -14,7 +14,7 @@ from sepvae.models.blocks import receptive_frames
 from sepvae.models.features import LevelScale
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk
-from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, SourceVAE, VAEConfig
+from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, LadderDecoder, SourceVAE, VAEConfig
 from sepvae.signal import wiener
 from sepvae.signal.bands import Bands
 from sepvae.signal.stft import STFT
@@ -34,10 +34,10 @@ class SeparationConfig:
         trunk_channels: channels of the trunk's four levels, finest first.
         trunk_blocks: dual-axis blocks of these levels, in each direction.
         vae: shape of the source VAEs.
-        vae_names: name of each source's VAE; sources that name the same one share it, and no order among them is
-            right, so training takes the best. () gives every source its own.
+        vae_names: VAE of each source; sources with the same name share it and are interchangeable, so training is
+            permutation-invariant among them. () gives every source its own.
         added: how many of the sources, the last ones, were added to a trained model; each has a head of its own.
-        told: whether the mixture's network is told which sources are present, all of them unless somebody knows.
+        told: whether the trunk receives a 0/1 vector of the sources present (all ones if unknown).
     """
 
     sources: tuple[str, ...] = ("vocals", "drums", "bass", "other")
@@ -70,12 +70,12 @@ class SeparationConfig:
 
     @property
     def told_sources(self) -> int:
-        """Number of sources whose presence the mixture's network is told; nothing of those added later."""
+        """Number of sources in the vector of presence that the trunk receives; sources added later are not in it."""
         return len(self.sources) - self.added if self.told else 0
 
     @property
     def alike(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the sources by VAE, for the VAEs that several sources share."""
+        """Groups of sources that share a VAE, as indices; sources with a VAE of their own are in none."""
         groups: dict[str, list[int]] = {}
         for k, source in enumerate(self.sources):
             groups.setdefault(self.vae_name(source), []).append(k)
@@ -113,7 +113,21 @@ class SeparationModel(nn.Module):
         Shape: X `[B, 2, F, T]` -> `[B, 2, N, T]`, `[B, N, T]`.
         """
         side = (X[:, 0] - X[:, 1]) / 2
-        return self.bands.merge(power(X)), self.bands.merge(power(side))
+        return self.banded_power(X), self.banded_power(side)
+
+    def banded_power(self, X: Tensor) -> Tensor:
+        """Mean power of the bins of every band.
+
+        Shape: X complex `[..., F, T]` -> `[..., N, T]`.
+        """
+        return self.bands.merge(power(X))
+
+    def pad_frames(self, x: Tensor) -> Tensor:
+        """Add silent frames at the end, up to the next multiple of `frame_multiple`.
+
+        Shape: `[..., T]` -> `[..., T']`.
+        """
+        return functional.pad(x, (0, -x.shape[-1] % self.frame_multiple))
 
     def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
         """Log-variances of all sources from the mixture's banded powers, z at its mean.
@@ -137,9 +151,8 @@ class SeparationModel(nn.Module):
             )
         frames = X.shape[-1]
         P, P_side = self.band_powers(X)
-        missing = -frames % self.frame_multiple
-        padded = functional.pad(P, (0, missing)), functional.pad(P_side, (0, missing))
-        return self.band_log_variances(*padded, present)[..., :frames].float()
+        log_variance = self.band_log_variances(self.pad_frames(P), self.pad_frames(P_side), present)
+        return log_variance[..., :frames].float()
 
     def separate_frames(self, X: Tensor) -> Tensor:
         """Wiener-filtered estimates of all sources; they add up to the mixture.
@@ -157,7 +170,10 @@ class SeparationModel(nn.Module):
         frames = receptive_frames(both_ways) + self._head_context + FRAME_MULTIPLE
         return -(-frames // FRAME_MULTIPLE) * FRAME_MULTIPLE
 
-    _head_context = 0
+    @property
+    def _head_context(self) -> int:
+        """Frames on each side that the result depends on through what follows the trunk."""
+        return 0
 
 
 def power(X: Tensor) -> Tensor:
@@ -192,10 +208,10 @@ class SeparationVAE(SeparationModel):
         )
 
     @property
-    def _head_context(self) -> int:  # type: ignore[override]
+    def _head_context(self) -> int:
         pan_smoothing = 1 << LATENT_LEVELS[1]
         added = AddedHeads.context_frames if self.config.added else 0
-        return next(iter(self.vaes.values())).context_frames + pan_smoothing + added  # type: ignore[operator, return-value]
+        return LadderDecoder.context_frames + pan_smoothing + added
 
     def source_vae(self, source: str) -> SourceVAE:
         """The VAE of one source, which other sources may share."""

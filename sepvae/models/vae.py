@@ -73,6 +73,10 @@ class LadderDecoder(nn.Module):
     """
 
     blocks = (1, 1, 1)
+    context_frames = sum(
+        receptive_frames([0] * level + [count]) for level, count in zip(LATENT_LEVELS, blocks, strict=True)
+    )
+    """Frames on each side that a decoded frame depends on."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -181,7 +185,7 @@ class SourceVAE(nn.Module):
 
         Args:
             frames: number of frames, a multiple of 8.
-            temperature: scales the spread of every level's prior, >= 0.
+            temperature: factor on the standard deviation of every level's prior, >= 0.
 
         Shape: `[batch, 2, N, frames]`.
         """
@@ -212,20 +216,20 @@ class SourceVAE(nn.Module):
         sizes: Tensor,
         *,
         linearise: bool = False,
-        most: float | None = None,
+        max_nats: float | None = None,
     ) -> Tensor:
         """Negative log-likelihood of a banded power.
 
         Args:
             linearise: see `complex_gaussian_nll`.
-            most: nats per bin that count above the best variance for this bin, > 0; None: all.
+            max_nats: how many nats per bin above those of the best variance count at most, > 0; None: all.
 
         Shape: P and log_variance `[B, 2, N, T]`, sizes (bins per band) `[N]` -> `[B]`, nats.
         """
         nll = self._nll(P, log_variance, sizes, linearise)
-        if most is not None:
+        if max_nats is not None:
             best = self._nll(P, log_power(P), sizes, linearise)
-            nll = best + torch.minimum(nll - best, most * sizes[:, None])
+            nll = best + torch.minimum(nll - best, max_nats * sizes[:, None])
         return nll.sum((1, 2, 3))
 
     def _nll(self, P: Tensor, log_variance: Tensor, sizes: Tensor, linearise: bool) -> Tensor:
@@ -248,11 +252,3 @@ class SourceVAE(nn.Module):
         """
         log_variance, posterior, priors = self(P, generator)
         return -self.nll(P, log_variance, sizes) - self.kl(posterior, priors)
-
-    @property
-    def context_frames(self) -> int:
-        """Frames on each side that a decoded frame depends on."""
-        return sum(
-            receptive_frames([0] * level + [n])
-            for level, n in zip(LATENT_LEVELS, LadderDecoder.blocks, strict=True)
-        )

@@ -40,7 +40,7 @@ def widened(source: SeparationVAE, model: SeparationVAE) -> dict[str, Tensor]:
             count, kept = module.latent_channels, other.latent_channels
             for tensor in ("weight", "bias"):
                 made, trained = getattr(module.project, tensor), getattr(other.project, tensor)
-                parts = made.detach().clone().unflatten(0, (-1, count))  # of every source: means, spreads
+                parts = made.detach().clone().unflatten(0, (-1, count))  # of each source: means, log SDs
                 parts[:, :kept] = trained.detach().unflatten(0, (-1, kept))
                 found[f"{name}.project.{tensor}"] = parts.flatten(0, 1)
         elif isinstance(module, LadderDecoder) and isinstance(other, LadderDecoder):

@@ -19,18 +19,15 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # torch asserts that CUDA was compiled in
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # An AssertionError where torch was built without CUDA.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SepvaeError(f"device {name!r} cannot be used ({reason})") from error
     return device
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Type that networks compute in where it is not their own: bfloat16, or None.
+    """Type for autocast: bfloat16, or None to compute in the weights' own type.
 
     Args:
         precision: auto, float32 or bfloat16; auto takes bfloat16 where the device is fast in it.

@@ -73,7 +73,7 @@ class Selection:
         unknown = [name for name in chosen if name not in parts]
         if unknown or not chosen:
             found = ", ".join(map(repr, unknown)) or "none"
-            raise ShapeError(f"expected stems among {', '.join(sources)}, found {found}")
+            raise ShapeError(f"expected stems among {', '.join(sources)} or no_<source>, found {found}")
         self._parts = {name: part for name, part in parts.items() if name in chosen}
         self.whole = bool(np.all(np.sum(list(self._parts.values()), axis=0) == 1))
         """Whether the stems add up to the input."""

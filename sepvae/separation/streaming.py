@@ -29,7 +29,7 @@ _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps 
 
 
 class SeparationStream:
-    """Takes a signal in blocks of any size and gives back the stems of as much of it as is ready: live too.
+    """Accepts a signal in blocks of any size and returns the stems as far as they are ready; suitable for live input.
 
     No sample is left out or moved: the n-th sample that comes back belongs to the n-th that went in,
     `latency_s` later at the most. Stems come at the rate, with the channels and in the float type of the
@@ -178,7 +178,7 @@ class SeparationStream:
             yield wiener.apply(X, self._model.bands.expand(M[None, source : source + 1]))[0, 0]
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
-        """Give out what the stems do not add up to, and silence to the absent sources; return what is ready."""
+        """Add what the stems leave of the signal, and silence for absent sources; return what is ready."""
         length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
         signal = self._take(length)  # [C, m]
         stems = stems[..., :length]  # the way to the model's rate and back may round the length by one

@@ -16,13 +16,17 @@ from sepvae.data.mixing import Mixture
 from sepvae.models.features import log_power
 from sepvae.models.losses import output_error_db
 from sepvae.models.permutation import best_order, in_order_of, take
-from sepvae.models.separation import SeparationModel, power
+from sepvae.models.separation import SeparationModel
 from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
 from sepvae.training.objectives import LossConfig, OptimConfig, Targets, tone_weights
 
 SCORE = "score"
 """Metric by which checkpoints are compared, higher is better."""
+LEVEL_FLOOR = 1e-8
+"""Power per bin that is added before the mean level of a band is taken, so that silence does not decide it."""
+SMOOTHED_BANDS = 13
+"""Width of the window that smooths these levels, an odd number of bands."""
 
 
 class SpectrogramModule(lightning.LightningModule):
@@ -36,18 +40,21 @@ class SpectrogramModule(lightning.LightningModule):
         super().__init__()
         self.model, self.optim, self.losses, self.seed = model, optim, losses, seed
         weights = tone_weights(model.config.n_fft, model.config.sample_rate, torch.tensor(TONE_POINTS))
-        self.register_buffer("tone_weights", weights, persistent=False)  # F, points
+        self.register_buffer("tone_weights", weights, persistent=False)  # [F, points]
         self.found: dict[tuple[int, str], float] = {}
 
     def spectra(self, batch: Mixture) -> list[Tensor]:
-        """Toned STFT of each source: `[B, C, F, T]`, T a multiple of what the model needs."""
-        tones = batch.tone @ self.tone_weights.T  # B, K, F
+        """STFT of each source with its random tone: `[B, C, F, T]`, T a multiple of what the model needs."""
+        tones = batch.tone @ self.tone_weights.T  # [B, K, F]
         spectra = []
         for k in range(batch.sources.shape[1]):
             S = self.model.stft(batch.sources[:, k])
-            frames = S.shape[-1] // self.model.frame_multiple * self.model.frame_multiple
-            spectra.append(S[..., :frames] * tones[:, k, None, :, None])
+            spectra.append(S[..., : self.whole_frames(S)] * tones[:, k, None, :, None])
         return spectra
+
+    def whole_frames(self, S: Tensor) -> int:
+        """Frames of an STFT `[..., F, T]` less those at the end that are too few for the model."""
+        return S.shape[-1] // self.model.frame_multiple * self.model.frame_multiple
 
     @torch.no_grad()
     def targets(self, batch: Mixture) -> Targets:
@@ -57,7 +64,7 @@ class SpectrogramModule(lightning.LightningModule):
         """
         with torch.autocast(self.device.type, enabled=False):
             S = [(spectrum.real.contiguous(), spectrum.imag.contiguous()) for spectrum in self.spectra(batch)]
-            X = [torch.stack(parts).sum(0) for parts in zip(*S, strict=True)]  # B, C, F, T each
+            X = [torch.stack(parts).sum(0) for parts in zip(*S, strict=True)]  # [B, C, F, T] each
 
             def product(A: Sequence[Tensor], B: Sequence[Tensor]) -> Tensor:
                 return self.model.bands.merge(torch.addcmul(A[0] * B[0], A[1], B[1]))  # Re(A B*)
@@ -90,7 +97,7 @@ class SpectrogramModule(lightning.LightningModule):
         return output_error_db(M, P_mix, targets.P, targets.cross, self.model.bands.sizes).mean()
 
     def coded_error(self, targets: Targets, coded: Mapping[int, Tensor]) -> Tensor:
-        """Mean error in dB of the Wiener-filtered sources, some of them decoded from their own codes, the others known.
+        """Mean error in dB of the Wiener-filtered sources: some variances decoded from own codes, the rest true.
 
         With all of them it is what the VAEs allow at best: the VAE oracle.
 
@@ -101,7 +108,7 @@ class SpectrogramModule(lightning.LightningModule):
         return self.output_error(targets, torch.stack(chosen, 1).float())
 
     def in_best_order(self, targets: Targets, log_variance: Tensor) -> Targets:
-        """The targets with the sources that share a VAE in the order that is nearest to what is estimated."""
+        """The targets, with the sources that share a VAE in the order that fits the estimates best."""
         alike = self.model.config.alike
         if not alike:
             return targets
@@ -112,7 +119,7 @@ class SpectrogramModule(lightning.LightningModule):
             return output_error_db(M, P_mix, take(targets.P, order), take(targets.cross, order), sizes)
 
         given = torch.arange(M.shape[1], device=M.device).expand(len(M), -1)
-        order = best_order(error, given, alike)  # B, K
+        order = best_order(error, given, alike)  # [B, K]
         return dataclasses.replace(targets, P=take(targets.P, order), cross=take(targets.cross, order))
 
     def configure_optimizers(self) -> Any:
@@ -131,13 +138,11 @@ class SpectrogramModule(lightning.LightningModule):
         Shape: sources `[K, 2, L]` -> estimates `[K, 2, L']`, L' <= L.
         """
         number, name, sources, active = batch
-        estimates = in_order_of(sources, self.estimates(sources).float(), self.model.config.alike)
+        estimates = in_order_of(self.estimates(sources).float(), sources, self.model.config.alike)
         length = estimates.shape[-1]
         heard = estimates.mean(1).cpu().numpy()
-        mono, mix = (
-            sources[..., :length].mean(1).cpu().numpy(),
-            sources[..., :length].sum(0).mean(0).cpu().numpy(),
-        )
+        mono = sources[..., :length].mean(1).cpu().numpy()
+        mix = sources[..., :length].sum(0).mean(0).cpu().numpy()
         for k in active if len(sources) > 1 else ():
             gain = float(si_sdr(heard[k], mono[k]) - si_sdr(mix, mono[k]))
             self.found[number, f"{name}/{self.model.config.sources[k]}"] = gain
@@ -170,7 +175,7 @@ class SpectrogramModule(lightning.LightningModule):
 
 
 def gathered(found: dict[tuple[int, str], float]) -> dict[tuple[int, str], float]:
-    """What all processes have found together; the same on each of them."""
+    """The scores of all processes, the same on each of them."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return found
     parts: list[Any] = [None] * torch.distributed.get_world_size()
@@ -187,15 +192,16 @@ def means(items: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def mean_levels(model: SeparationModel, batches: Sequence[Mixture]) -> Tensor:
-    """Mean log-power per band of the mixtures in some batches.
+    """Mean log-power per band of the mixtures in some batches, smoothed over the bands.
 
     Shape: `[N]`.
     """
     levels = []
     for batch in batches:
         X = model.stft(batch.sources.sum(1))
-        levels.append(torch.log(model.bands.merge(power(X)) + 1e-8).mean((0, 1, 3)))
+        levels.append(torch.log(model.banded_power(X) + LEVEL_FLOOR).mean((0, 1, 3)))
     mean = torch.stack(levels).mean(0)
-    kernel = np.hanning(15)[1:-1]
-    smooth = np.convolve(np.pad(mean.numpy(), 6, mode="edge"), kernel / kernel.sum(), mode="valid")
+    kernel = np.hanning(SMOOTHED_BANDS + 2)[1:-1]  # without the zeros at its ends
+    padded = np.pad(mean.numpy(), SMOOTHED_BANDS // 2, mode="edge")
+    smooth = np.convolve(padded, kernel / kernel.sum(), mode="valid")
     return torch.from_numpy(smooth).float()

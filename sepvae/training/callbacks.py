@@ -116,8 +116,8 @@ class Examples(Callback):
             self.folder / f"step_{trainer.global_step:07d}.png",
             f"{name}, step {trainer.global_step}",
             config.sources,
-            references,
             estimates,
+            references,
             config.sample_rate,
         )
         audio = {"mixture": references.sum(0), **dict(zip(config.sources, estimates, strict=True))}

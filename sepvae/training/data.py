@@ -131,15 +131,14 @@ class MixtureData(lightning.LightningDataModule):
 
     def manifest(self) -> dict[str, Any]:
         """Tracks, hours and a hash of every set: what the weights have seen."""
-        return {Path(root).name: fingerprint(scan(root, self.shape.sources)) for root in self.roots()}
+        return {Path(root).name: describe_set(scan(root, self.shape.sources)) for root in self.roots()}
 
     def roots(self) -> list[str]:
-        """Folders of all sets, first those to train on."""
-        extra = self.config.data_extra if "data_extra" in self.config else []
-        return [str(root) for root in (self.config.train, *extra, *self.config.valid)]
+        """Folders of all sets, first the one to train on."""
+        return [str(root) for root in (self.config.train, *self.config.valid)]
 
 
-def fingerprint(manifest: Manifest) -> dict[str, Any]:
+def describe_set(manifest: Manifest) -> dict[str, Any]:
     """Size of a set, and a sha256 over the names, sizes and lengths of its files."""
     lines = [
         f"{track.name}/{path.name} {path.stat().st_size} {track.frames} {track.sample_rate}"

@@ -14,7 +14,7 @@ from sepvae.data.mixing import Mixture
 from sepvae.models.latents import Posterior, divergence
 from sepvae.models.losses import complex_gaussian_nll
 from sepvae.models.permutation import take
-from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE, power
+from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE
 from sepvae.signal import wiener
 from sepvae.training.base import SpectrogramModule
 from sepvae.training.objectives import (
@@ -25,7 +25,7 @@ from sepvae.training.objectives import (
     Targets,
     bins_of,
     bounded_elbo,
-    lacking,
+    margin_shortfall,
     solo_terms,
 )
 
@@ -74,7 +74,7 @@ class VAEModule(SpectrogramModule):
         number, _, sources, active = batch
         model, sizes = self.model, self.model.bands.sizes
         S = model.stft(sources)
-        P = model.bands.merge(power(S[..., : S.shape[-1] // model.frame_multiple * model.frame_multiple]))
+        P = model.banded_power(S[..., : self.whole_frames(S)])
         for k in active:
             noise = torch.Generator(self.device).manual_seed(number)
             solo, source = P[k : k + 1], model.config.sources[k]
@@ -86,8 +86,8 @@ class VAEModule(SpectrogramModule):
         """The VAE oracle: the Wiener filter from encoded and decoded true sources."""
         model = self.model
         S = model.stft(sources)
-        frames = S.shape[-1] // model.frame_multiple * model.frame_multiple
-        P = model.bands.merge(power(S[..., :frames]))
+        frames = self.whole_frames(S)
+        P = model.banded_power(S[..., :frames])
         vaes = [model.source_vae(source) for source in model.config.sources]
         V = torch.cat([vae.decode(vae.encode(P[k : k + 1]).mean) for k, vae in enumerate(vaes)])
         M = model.bands.expand(wiener.masks(V[None].float()))
@@ -158,20 +158,21 @@ class SeparationModule(SpectrogramModule):
             k = sources[place]
             terms |= self.solo_and_match(targets, k, posteriors[k], noise, turn)
         self.log_terms(terms)
+        # The keys of `terms` are the names of their weights in LossConfig.
         return torch.stack([getattr(self.losses, name) * term for name, term in terms.items()]).sum()
 
     def without_silence(self, batch: Mixture) -> Mixture:
-        """The batch without sources that are known to be silent, where nothing depends on their order."""
+        """The batch without most of its silent sources, if losses.given and no sources share a VAE; else all of it."""
         return sounding_first(batch) if self.losses.given and not self.model.config.alike else batch
 
     def decode(self, targets: Targets, posteriors: Sequence[Posterior], noise: Sequence[Generator]) -> Tensor:
-        """Log-variances of a draw from every source's posterior, silence where it is known to be silent.
+        """Log-variances of a draw from every source's posterior; those of sources known to be silent are at the floor.
 
         Shape: `[B, K', 2, N, T]`, K' the sources that the targets hold.
         """
         if not self.losses.given:
             return self.model.decode([posterior.sample(noise) for posterior in posteriors])
-        P = targets.P_mix.unsqueeze(1).expand(-1, targets.P.shape[1], -1, -1, -1)  # B, K', 2, N, T
+        P = targets.P_mix.unsqueeze(1).expand(-1, targets.P.shape[1], -1, -1, -1)  # [B, K', 2, N, T]
         out = torch.full_like(P, math.log(wiener.VARIANCE_FLOOR))
         for k, (source, posterior) in enumerate(zip(self.model.config.sources, posteriors, strict=True)):
             rows, places = targets.sounding(k)
@@ -193,12 +194,9 @@ class SeparationModule(SpectrogramModule):
         """
         if self.losses.given:
             return self._of_sounding(targets, k, mixture, noise, turn)
-        vae, P, sizes = (
-            self.model.source_vae(self.model.config.sources[k]),
-            targets.solo(k),
-            self.model.bands.sizes,
-        )
-        sounds = P.mean((1, 2, 3)) > SILENT_POWER  # B
+        vae = self.model.source_vae(self.model.config.sources[k])
+        P, sizes = targets.solo(k), self.model.bands.sizes
+        sounds = P.mean((1, 2, 3)) > SILENT_POWER  # [B]
         if not self.joint:
             with torch.no_grad():
                 posterior, terms = vae.encode(P), {}
@@ -215,15 +213,12 @@ class SeparationModule(SpectrogramModule):
     def _of_sounding(
         self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator], turn: int
     ) -> dict[str, Tensor]:
-        """The same from the excerpts alone in which the source sounds; sums are still divided by all of them."""
+        """`solo_and_match` of the excerpts in which the source sounds; the mean still counts all excerpts."""
         rows, places = targets.sounding(k)
         if not len(rows):
             return {}
-        vae, P, sizes = (
-            self.model.source_vae(self.model.config.sources[k]),
-            targets.P[rows, places].expand(-1, 2, -1, -1),
-            self.model.bands.sizes,
-        )
+        vae = self.model.source_vae(self.model.config.sources[k])
+        P, sizes = targets.P[rows, places].expand(-1, 2, -1, -1), self.model.bands.sizes
         share = len(rows) / len(targets.P)
         noise = [noise[row] for row in rows.tolist()]
         solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
@@ -239,16 +234,16 @@ class SeparationModule(SpectrogramModule):
             return super().estimates(sources)
         model, mix = self.model, sources.sum(0)
         X = model.stft(mix[None])
-        present = sources.square().mean((1, 2)) > 0  # K
-        V = model.log_variances(X, present[None])  # 1, K, 2, N, T
+        present = sources.square().mean((1, 2)) > 0  # [K]
+        V = model.log_variances(X, present[None])  # [1, K, 2, N, T]
         M = torch.zeros_like(V)
         M[:, present] = wiener.masks(V[:, present])
         return model.stft.inverse(wiener.apply(X, model.bands.expand(M))[0], mix.shape[-1])
 
 
 def sounding_first(batch: Mixture) -> Mixture:
-    """A batch without most of its silence: as many sources as sound at once in one of its mixtures, in any order."""
-    sounds = batch.sources.abs().amax((2, 3)) > 0  # B, K
+    """A batch with as many sources as its fullest mixture has, sounding ones first; `order` says which they are."""
+    sounds = batch.sources.abs().amax((2, 3)) > 0  # [B, K]
     count = max(int(sounds.sum(1).max()), 1)
     order = sounds.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
     return replace(batch, sources=take(batch.sources, order), tone=take(batch.tone, order), order=order)
@@ -263,7 +258,7 @@ def contrast_term(
     own: SoloTerms,
     noise: Sequence[Generator],
 ) -> dict[str, Tensor]:
-    """The margin that solos of source k lack over the VAE of another source, a different one in every turn.
+    """By how much solos of source k miss the margin over the VAE of another source, a different one in every turn.
 
     Shape: P `[B, 2, N, T]` -> scalar, nats per bin; {} where nothing is asked for or every source shares one VAE.
     """
@@ -272,11 +267,11 @@ def contrast_term(
     if not losses.contrast or not rivals:
         return {}
     vae, rival = model.source_vae(model.config.sources[k]), model.source_vae(rivals[turn % len(rivals)])
-    sizes, most = model.bands.sizes, losses.contrast_most
+    sizes, max_nats = model.bands.sizes, losses.contrast_most
     other = solo_terms(rival, P, sizes, losses.free_nats, noise)
-    lead = bounded_elbo(vae, P, sizes, most, own) - bounded_elbo(rival, P, sizes, most, other)
-    sounds = P.mean((1, 2, 3)) > SILENT_POWER  # B
-    return {"contrast": (lacking(lead, losses.contrast_margin) * sounds).mean()}
+    lead = bounded_elbo(vae, P, sizes, max_nats, own) - bounded_elbo(rival, P, sizes, max_nats, other)
+    sounds = P.mean((1, 2, 3)) > SILENT_POWER  # [B]
+    return {"contrast": (margin_shortfall(lead, losses.contrast_margin) * sounds).mean()}
 
 
 class MaskModule(SpectrogramModule):

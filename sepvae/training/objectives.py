@@ -74,8 +74,7 @@ class LossConfig:
         contrast_margin: this margin, nats per bin of the ELBO.
         contrast_most: nats per bin of likelihood, and of KL, that count at most in this comparison, > 0: without such
             a bound the other source's VAE learns to fail wildly.
-        coded_db: weight of the error in dB of the Wiener-filtered sources when solos are decoded from their own codes
-            and everything else is known.
+        coded_db: weight of the VAE-oracle error in dB: this solo encoded and decoded, all other sources known.
         in_turn: train the solo encoders of one source per step, in turn, instead of all in every step.
     """
 
@@ -126,17 +125,17 @@ def solo_terms(vae: SourceVAE, P: Tensor, sizes: Tensor, free_nats: float, noise
     return SoloTerms(nll, vae.kl(posterior, priors, free_nats) / bins, posterior, log_variance)
 
 
-def bounded_elbo(vae: SourceVAE, P: Tensor, sizes: Tensor, most: float, solo: SoloTerms) -> Tensor:
-    """The ELBO of solos of which no bin's likelihood counts as more than `most` nats from the best, and KL likewise.
+def bounded_elbo(vae: SourceVAE, P: Tensor, sizes: Tensor, max_nats: float, solo: SoloTerms) -> Tensor:
+    """The ELBO of solos, with the likelihood of a bin cut off `max_nats` nats below its best, and the KL at as many.
 
     Shape: P `[B, 2, N, T]`, sizes `[N]` -> `[B]`, nats per bin.
     """
-    nll = vae.nll(P, solo.log_variance, sizes, linearise=True, most=most) / bins_of(P, sizes)
-    return -(nll + solo.kl.clamp(max=most))
+    nll = vae.nll(P, solo.log_variance, sizes, linearise=True, max_nats=max_nats) / bins_of(P, sizes)
+    return -(nll + solo.kl.clamp(max=max_nats))
 
 
-def lacking(lead: Tensor, margin: float) -> Tensor:
-    """What the lead of a solo's own VAE over another source's lacks of a margin.
+def margin_shortfall(lead: Tensor, margin: float) -> Tensor:
+    """By how much the lead of a solo's own VAE over another source's falls short of a margin.
 
     A VAE that likes the solos of every source is no prior for its own; this keeps them apart.
 
@@ -146,7 +145,7 @@ def lacking(lead: Tensor, margin: float) -> Tensor:
 
 
 def bins_of(P: Tensor, sizes: Tensor) -> float:
-    """Bins of the STFT behind one banded power `[B, 2, N, T]`, what nats are divided by."""
+    """Number of STFT bins in one excerpt of a banded power `[B, 2, N, T]`, to turn nats into nats per bin."""
     return 2 * float(sizes.sum()) * P.shape[-1]
 
 
@@ -168,7 +167,7 @@ class Targets:
 
     @property
     def channels(self) -> int:
-        """Channels in which the batch differs."""
+        """Number of channels: 2, or 1 for a mono batch."""
         return self.P.shape[2]
 
     def solo(self, k: int) -> Tensor:

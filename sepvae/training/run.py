@@ -140,9 +140,8 @@ def fit(config: DictConfig) -> Path:
         set_levels(module.model, config, data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*treespec.*")  # Lightning's own use of a torch interface
-        warnings.filterwarnings(
-            "ignore", ".*(exists and is not empty|across ranks is zero).*"
-        )  # as it should be
+        # A run folder that is not empty, and a metric that is zero on all ranks, are as they should be.
+        warnings.filterwarnings("ignore", ".*(exists and is not empty|across ranks is zero).*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     if trainer.is_global_zero:
         if config.trainer.export == "best":
@@ -203,7 +202,9 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
-        raise RecipeError(f"stage={config.stage} keeps a whole model, init={config.init} is not the recipe's")
+        raise RecipeError(
+            f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
+        )
     model.load_state_dict(taken, strict=False)
 
 

@@ -12,8 +12,8 @@ import soundfile
 from sepvae import checkpoint
 from sepvae.batch.cluster import placed
 from sepvae.batch.jobs import Job
-from sepvae.batch.processes import Processes, hire
-from sepvae.batch.workers import Solo, Task, Worker
+from sepvae.batch.processes import Processes, make_crew
+from sepvae.batch.workers import InProcessCrew, Task, Worker
 from sepvae.errors import SepvaeError
 from sepvae.models.separation import SeparationVAE
 
@@ -55,8 +55,8 @@ def test_a_killed_worker_costs_the_input_that_it_worked_on(tmp_path: Path, task:
     assert entries[0]["status"] == "failed"
     assert "signal 9" in entries[0]["error"]
     assert entries[1]["status"] == "done"
-    with hire(replace(task, out=tmp_path / "solo")) as solo:
-        assert isinstance(solo, Solo)
+    with make_crew(replace(task, out=tmp_path / "solo")) as solo:
+        assert isinstance(solo, InProcessCrew)
         assert solo.info == crew.info
         [(_, entry)] = solo.run([short], ignore)
     assert entry["status"] == "done"
@@ -107,7 +107,7 @@ def test_an_unexpected_fault_fails_one_input(
 def test_what_no_worker_can_do_is_said_before_the_first_input(task: Task) -> None:
     for wrong in (replace(task, stems=("piano",)), replace(task, model="no such model")):
         with pytest.raises(SepvaeError):
-            hire(wrong)
+            make_crew(wrong)
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_two_workers_on_ray_give_the_same_bytes_and_the_same_report(tmp_path: Pa
     with RayCrew(task, 2) as crew:
         there = dict(crew.run(jobs, ignore))
         info = crew.info
-    with hire(replace(task, out=tmp_path / "solo")) as solo:
+    with make_crew(replace(task, out=tmp_path / "solo")) as solo:
         here = dict(solo.run(jobs, ignore))
         assert info == solo.info
     assert [there[index]["status"] for index in range(5)] == ["done", "failed", "done", "done", "done"]

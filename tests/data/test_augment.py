@@ -1,4 +1,4 @@
-"""Each part does one thing to the sound, and only that."""
+"""Each step does one thing to the sound, and only that."""
 
 from __future__ import annotations
 
@@ -119,28 +119,28 @@ def test_no_change_is_no_change(tone: np.ndarray) -> None:
     assert np.array_equal(change_speed(tone, 1.0, RATE, 900), tone[:, :900])
 
 
-@pytest.mark.parametrize("part", [EQ(0.0), Reverb(0.0), Codec(0.0), Loudness(0.0)])
-def test_without_a_chance_nothing_happens(part: EQ, tone: np.ndarray, rng: np.random.Generator) -> None:
-    assert part(tone, RATE, rng) is tone
+@pytest.mark.parametrize("step", [EQ(0.0), Reverb(0.0), Codec(0.0), Loudness(0.0)])
+def test_without_a_chance_nothing_happens(step: EQ, tone: np.ndarray, rng: np.random.Generator) -> None:
+    assert step(tone, RATE, rng) is tone
 
 
-@pytest.mark.parametrize("part", [EQ(1.0), Reverb(1.0), Codec(1.0), Loudness(1.0)])
-def test_parts_keep_shape_and_input_and_follow_their_seed(part: EQ, tone: np.ndarray) -> None:
+@pytest.mark.parametrize("step", [EQ(1.0), Reverb(1.0), Codec(1.0), Loudness(1.0)])
+def test_steps_keep_shape_and_input_and_follow_their_seed(step: EQ, tone: np.ndarray) -> None:
     before = tone.copy()
-    first, again, other = (part(tone, RATE, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (step(tone, RATE, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first.shape == tone.shape
     assert first.dtype == np.float32
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     np.testing.assert_array_equal(tone, before)
     silence = np.zeros_like(tone)
-    assert np.abs(part(silence, RATE, np.random.default_rng(1))).max() < 1e-6
+    assert np.abs(step(silence, RATE, np.random.default_rng(1))).max() < 1e-6
 
 
 def test_eq_multiplies_the_spectrum_by_a_smooth_curve(rng: np.random.Generator) -> None:
     noise = rng.standard_normal((2, 4 * RATE)).astype(np.float32)
     changed = EQ(1.0, sd_db=6.0)(noise, RATE, rng)
-    ratio = np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(noise))  # 2, F
+    ratio = np.abs(np.fft.rfft(changed)) / np.abs(np.fft.rfft(noise))  # [2, F]
     bands = np.array([np.median(band) for band in np.array_split(ratio[0, 100:], 40)])
     decibels = 20 * np.log10(bands)
     assert np.ptp(decibels) > 2
@@ -190,7 +190,7 @@ def test_loudness_is_reached(tone: np.ndarray, rng: np.random.Generator) -> None
 
 def test_effects_come_from_a_recipe_and_refuse_what_they_do_not_know() -> None:
     effects = Effects.from_plain({"eq": {"chance": 0.5}, "pitch": {"chance": 1.0, "range": [-1.0, 1.0]}})
-    assert effects.parts == (EQ(0.5),)
+    assert effects.steps == (EQ(0.5),)
     assert effects.pitch == Sometimes(1.0, (-1.0, 1.0), rest=0.0)
     assert effects.any
     assert not OFF.any

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sepvae.data import basslines
-from sepvae.data.corpora import read_stems, scan
+from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
 from sepvae.data.items import seed_of
-from sepvae.data.music import SAMPLE_RATE, active_rms_db
+from sepvae.data.music import active_rms_db
 from sepvae.data.synth import Note
 
 SOURCES = ("vocals", "drums", "bass", "other")

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from sepvae.data import found
-from sepvae.data.corpora import read_stems, scan
-from sepvae.data.music import SAMPLE_RATE, active_rms_db
+from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
+from sepvae.data.music import active_rms_db
 from sepvae.data.prepare import prepare
 from sepvae.errors import DataError
 

@@ -14,7 +14,7 @@ def songs(count: int = 60) -> list[tuple[Song, VocalLine | None]]:
     out = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        song = compose(rng, 40.0)
+        song = compose(40.0, rng)
         out.append((song, write_vocals(song, rng)))
     return out
 
@@ -85,7 +85,7 @@ def test_a_hook_comes_back_in_its_words_and_rhythm(written: list[tuple[Song, Voc
 
 def test_the_form_of_a_song_covers_it_bar_by_bar() -> None:
     for genre in GENRES:
-        song = compose(np.random.default_rng(3), 30.0, genre)
+        song = compose(30.0, np.random.default_rng(3), genre)
         bar_s = STEPS * 60 / song.tempo / 4
         np.testing.assert_allclose([bar.start for bar in song.bars], bar_s * np.arange(len(song.bars)))
         assert song.duration == pytest.approx(bar_s * len(song.bars) + 2)

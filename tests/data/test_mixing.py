@@ -62,7 +62,7 @@ def test_shapes_and_mono(root: Path) -> None:
 
 def test_aligned_excerpts_keep_the_balance_of_the_song(root: Path) -> None:
     batch = stream(root, aligned=1.0, silent=0.0, gain_sd_db=0.0, level_db=(0.0, 0.0)).batch(1)
-    levels = batch.sources.square().mean((2, 3)).sqrt()  # B, K
+    levels = batch.sources.square().mean((2, 3)).sqrt()  # [B, K]
     ratio = levels[:, 0] / levels[:, 1]
     tone = 0.3 * np.sqrt(0.5 * (1 + 0.25) / 2)
     for value in ratio.tolist():
@@ -142,7 +142,7 @@ def test_a_source_may_sound_alone(root: Path) -> None:
 def test_a_doubled_source_is_two_excerpts_at_once(root: Path) -> None:
     def peaks(**changes: float) -> list[int]:
         settings = {"length": RATE, "aligned": 0.0, "silent": 0.0, "speed_chance": 1.0, "speed": (0.7, 1.4)}
-        tones = stream(root, **settings, **changes).batch(0).sources[:, 1].mean(1)  # B, L
+        tones = stream(root, **settings, **changes).batch(0).sources[:, 1].mean(1)  # [B, L]
         spectra = torch.fft.rfft(tones * torch.hann_window(RATE)).abs()
         inner = (spectra[:, 1:-1] > spectra[:, :-2]) & (spectra[:, 1:-1] > spectra[:, 2:])
         loud = inner & (spectra[:, 1:-1] > 0.1 * spectra.amax(1, keepdim=True))

@@ -11,9 +11,10 @@ from scipy.ndimage import uniform_filter1d
 
 from sepvae.data import effects
 from sepvae.data.composer import compose
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.melody import VocalLine, write_vocals
 from sepvae.data.singer import Singer, Text, sing
-from sepvae.data.synth import SAMPLE_RATE, Note
+from sepvae.data.synth import Note
 from sepvae.data.utterances import Speech, Utterance, analyse, find_syllables
 from sepvae.data.vocals import FORMANTS, choose_singer, make_vocals, treat_vocals
 from sepvae.errors import DataError
@@ -142,7 +143,7 @@ def test_a_shorter_throat_has_higher_formants(text: Text) -> None:
 
 
 def test_the_stem_repeats_under_its_seed_and_fits_the_song(speech: Speech) -> None:
-    song = compose(rng_of(1), 4.0, "pop")
+    song = compose(4.0, rng_of(1), "pop")
     line = next(each for seed in range(9) if (each := write_vocals(song, rng_of(seed))))
     line = replace(line, phrases=line.phrases[:2], backing=())
     length = round(song.duration * SAMPLE_RATE)
@@ -161,7 +162,7 @@ def test_the_stem_repeats_under_its_seed_and_fits_the_song(speech: Speech) -> No
 
 
 def test_singers_without_a_lead_hold_their_vowels(speech: Speech) -> None:
-    song = compose(rng_of(1), 4.0, "pop")
+    song = compose(4.0, rng_of(1), "pop")
     lines = [each for seed in range(30) if (each := write_vocals(song, rng_of(seed)))]
     line = next(each for each in lines if any(phrase.role == "ooh" for phrase in each.backing))
     only_pads = VocalLine(line.centre, (), line.backing[:1])

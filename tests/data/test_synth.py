@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sepvae.data import effects
+from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.kits import LANES, Hit, Loop, Samples, lane_of, make_kit, make_loop, play_loop, sequence
 from sepvae.data.synth import (
     FM,
-    SAMPLE_RATE,
     Analog,
     Envelope,
     Instrument,

@@ -49,10 +49,10 @@ def test_the_cost_of_the_best_order_is_the_smallest_of_all() -> None:
 def test_estimates_are_put_in_the_place_of_the_nearest_speaker() -> None:
     sources = torch.randn(3, 2, 50, generator=torch.Generator().manual_seed(2))
     estimates = sources[[1, 0, 2], :, :40] + 0.01
-    torch.testing.assert_close(in_order_of(sources, estimates, [(0, 1)]), sources[..., :40] + 0.01)
+    torch.testing.assert_close(in_order_of(estimates, sources, [(0, 1)]), sources[..., :40] + 0.01)
     noise_first = sources[[2, 1, 0]]
-    assert in_order_of(sources, noise_first, [(0, 1)])[2].equal(sources[0])  # only speakers change places
-    assert in_order_of(sources, estimates, []) is estimates
+    assert in_order_of(noise_first, sources, [(0, 1)])[2].equal(sources[0])  # only speakers change places
+    assert in_order_of(estimates, sources, []) is estimates
 
 
 def test_sources_share_one_vae_and_have_heads_of_their_own(separation_vae: SeparationVAE) -> None:

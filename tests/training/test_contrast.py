@@ -9,7 +9,7 @@ import torch
 from sepvae.models.features import log_power
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training.modules import contrast_term
-from sepvae.training.objectives import LossConfig, bounded_elbo, lacking, solo_terms
+from sepvae.training.objectives import LossConfig, bounded_elbo, margin_shortfall, solo_terms
 
 LOSSES = LossConfig(contrast=1.0, contrast_margin=0.5)
 
@@ -38,7 +38,7 @@ def lack(
 
 def test_only_what_lacks_of_the_margin_costs() -> None:
     lead = torch.tensor([1.0, 0.5, 0.25, -1.0])
-    torch.testing.assert_close(lacking(lead, 0.5), torch.tensor([0.0, 0.0, 0.25, 1.5]))
+    torch.testing.assert_close(margin_shortfall(lead, 0.5), torch.tensor([0.0, 0.0, 0.25, 1.5]))
 
 
 def test_every_turn_looks_at_another_source(model: SeparationVAE, solos: torch.Tensor) -> None:

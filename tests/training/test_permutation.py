@@ -32,7 +32,7 @@ def batch(order: list[int]) -> Mixture:
     """Two excerpts of two pitches in noise, the sources in an order."""
     time = torch.arange(4000) / 44100
     pitches = torch.tensor([[700.0, 5000.0], [900.0, 3000.0]])
-    voices = 0.2 * torch.sin(2 * torch.pi * pitches[..., None] * time)  # B, 2, L
+    voices = 0.2 * torch.sin(2 * torch.pi * pitches[..., None] * time)  # [B, 2, L]
     noise = 0.02 * torch.randn(2, 1, 4000, generator=torch.Generator().manual_seed(0))
     sources = torch.cat([voices, noise], 1)[:, order, None].expand(-1, -1, 2, -1)
     return Mixture(sources.contiguous(), torch.ones(2, 3, len(TONE_POINTS)))

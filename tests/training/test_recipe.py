@@ -11,11 +11,12 @@ import torch
 
 from sepvae import checkpoint
 from sepvae.card import read_card
+from sepvae.data.mixing import MixingConfig
 from sepvae.errors import DataError, RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training import records, run
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import compose, for_stage, lacks, plan, typed, unfold
+from sepvae.training.recipe import compose, for_stage, lacks, plain, plan, typed, unfold
 from sepvae.training.trainer import strategy
 
 Settings = Callable[..., list[str]]
@@ -157,6 +158,13 @@ def test_schedules_rise_to_the_peak_and_end_at_zero() -> None:
 def test_a_recipe_without_losses_has_the_defaults() -> None:
     config = compose("music/mask_net", ["data.root=DATA"])
     assert typed(LossConfig, config.losses, "losses") == LossConfig(output_db=0.5)
+
+
+def test_a_recipe_without_mixing_has_the_defaults() -> None:
+    mixing = plain(compose("music/finetune", ["data.root=DATA"]).data.mixing)
+    del mixing["frames"]
+    mixing |= {name: tuple(mixing[name]) for name in ("level_db", "speed")}
+    assert MixingConfig(**mixing) == MixingConfig()
 
 
 def test_vaes_of_single_sources_come_together(

@@ -21,7 +21,7 @@ SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class Part:
+class StemFile:
     """One file that a source is made of.
 
     Args:
@@ -49,21 +49,21 @@ class RawTrack:
 
     split: str
     name: str
-    stems: Mapping[str, tuple[Part, ...]]
+    stems: Mapping[str, tuple[StemFile, ...]]
     solo: bool = False
     missing: tuple[Path, ...] = ()
 
     @classmethod
     def of_files(cls, split: str, name: str, files: Mapping[str, Path]) -> RawTrack:
         """A track with one file per source, as far as they are there."""
-        there = {source: (Part(path),) for source, path in files.items() if path.is_file()}
+        there = {source: (StemFile(path),) for source, path in files.items() if path.is_file()}
         missing = tuple(path for path in files.values() if not path.is_file())
         return cls(split, name, there, missing=missing)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def files(self) -> tuple[StemFile, ...]:
         """All files, source by source."""
-        return tuple(part for parts in self.stems.values() for part in parts)
+        return tuple(file for files in self.stems.values() for file in files)
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class Dataset(ABC):
             DataError: a file cannot be decoded.
         """
         stems = {
-            source: total([read(part, sample_rate, channels) for part in parts])
-            for source, parts in track.stems.items()
+            source: total([read(file, sample_rate, channels) for file in files])
+            for source, files in track.stems.items()
         }
         return pad_together(stems)
 
@@ -176,10 +176,10 @@ def _value(text: str, like: Any, name: str) -> Any:
         raise DataError(f"option {name} is of type {type(like).__name__}, found {text!r}") from None
 
 
-def read(part: Part, sample_rate: int, channels: int) -> np.ndarray:
-    """A part at one rate and count of channels, `[C, L]`."""
-    audio, rate = decode(part.path, part.stream)
-    return part.gain * to_channels(resample(audio, rate, sample_rate), channels)
+def read(file: StemFile, sample_rate: int, channels: int) -> np.ndarray:
+    """A file at one rate and count of channels, times its gain: `[C, L]`."""
+    audio, rate = decode(file.path, file.stream)
+    return file.gain * to_channels(resample(audio, rate, sample_rate), channels)
 
 
 def to_channels(audio: np.ndarray, channels: int) -> np.ndarray:

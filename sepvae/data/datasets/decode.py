@@ -98,7 +98,7 @@ def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
         raise DataError(f"{path}: cannot be opened ({type(error).__name__})") from error
 
 
-def cut_short(path: Path) -> bool:
+def is_cut_short(path: Path) -> bool:
     """Whether a file ends before its header says so, found without decoding it; False where that cannot be told."""
     try:
         if path.suffix.lower() == ".wav":

@@ -16,9 +16,9 @@ import numpy as np
 from sepvae.data.datasets.base import (
     Archive,
     Dataset,
-    Part,
     Problem,
     RawTrack,
+    StemFile,
     audio_files,
     folders_of,
     locate,
@@ -78,7 +78,7 @@ class _Digits(Dataset):
         for clip in self.clips(root):
             by_split[clip.split][clip.digit].append(clip)
         tracks = [
-            RawTrack("train", f"{digit}-{clip.name}", {digit: (Part(clip.path),)}, solo=True)
+            RawTrack("train", f"{digit}-{clip.name}", {digit: (StemFile(clip.path),)}, solo=True)
             for digit in DIGITS
             for clip in by_split["train"][digit]
         ]
@@ -91,7 +91,7 @@ class _Digits(Dataset):
         pairs = list(combinations(digits, PER_MIXTURE))
         turns = {digit: endlessly(_shuffled(clips[digit])) for digit in digits}
         for index, pair in enumerate(islice(endlessly(pairs), self.mixtures if pairs else 0)):
-            stems = {digit: (Part(next(turns[digit]).path),) for digit in pair}
+            stems = {digit: (StemFile(next(turns[digit]).path),) for digit in pair}
             yield RawTrack(split, f"{index:05d}-{'-'.join(pair)}", stems)
 
     def sources(self, tracks: Sequence[RawTrack]) -> tuple[str, ...]:
@@ -100,11 +100,11 @@ class _Digits(Dataset):
     def render(self, track: RawTrack, sample_rate: int, channels: int) -> dict[str, np.ndarray]:
         """Each clip centred in its second, at the one level."""
         stems = {}
-        for source, (part,) in track.stems.items():
-            audio = centred(read(part, sample_rate, channels), round(CLIP_S * sample_rate))
+        for source, (file,) in track.stems.items():
+            audio = centred(read(file, sample_rate, channels), round(CLIP_S * sample_rate))
             rms = float(np.sqrt(np.mean(audio**2)))
             if rms == 0:
-                raise DataError(f"{part.path}: nothing but silence")
+                raise DataError(f"{file.path}: nothing but silence")
             stems[source] = (audio * (CLIP_RMS / rms / PER_MIXTURE)).astype(np.float32)
         return stems
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.data.datasets.base import Dataset, Part, Problem, RawTrack, held_out
+from sepvae.data.datasets.base import Dataset, Problem, RawTrack, StemFile, held_out
 from sepvae.errors import DataError
 
 STEMS = (
@@ -102,12 +102,12 @@ class MoisesDB(Dataset):
             raise DataError(f"cannot read {path}: {error!r}") from error
         if not self.bleed and any(bleeds for _, _, bleeds in listed):
             return None
-        parts: dict[str, list[Part]] = defaultdict(list)
+        parts: dict[str, list[StemFile]] = defaultdict(list)
         missing = []
         for stem, name, _ in listed:
             file = folder / stem / name
             if file.is_file():
-                parts[stem if stem in GROUPINGS[self.grouping] else "other"].append(Part(file))
+                parts[stem if stem in GROUPINGS[self.grouping] else "other"].append(StemFile(file))
             else:
                 missing.append(file)
         if not parts:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.data.datasets.base import Archive, Dataset, Part, Problem, RawTrack, folders_of, locate
+from sepvae.data.datasets.base import Archive, Dataset, Problem, RawTrack, StemFile, folders_of, locate
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
@@ -112,5 +112,5 @@ class Musdb18(_Musdb):
     def songs(self, folder: Path) -> Iterator[RawTrack]:
         ending = ".stem.mp4"
         for path in sorted(folder.glob(f"*{ending}")):
-            stems = {source: (Part(path, self.STREAMS.index(source)),) for source in SOURCES}
+            stems = {source: (StemFile(path, self.STREAMS.index(source)),) for source in SOURCES}
             yield RawTrack("train", path.name.removesuffix(ending), stems)

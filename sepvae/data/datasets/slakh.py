@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sepvae.data.datasets.base import Archive, Dataset, Part, Problem, RawTrack, file_of, folders_of
+from sepvae.data.datasets.base import Archive, Dataset, Problem, RawTrack, StemFile, file_of, folders_of
 from sepvae.errors import DataError
 
 SPLITS = {"train": "train", "validation": "valid", "test": "test"}
@@ -115,7 +115,7 @@ class Slakh(Dataset):
             listed = sorted((str(name), dict(about)) for name, about in instruments.items())
         except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-        parts: dict[str, list[Part]] = defaultdict(list)
+        parts: dict[str, list[StemFile]] = defaultdict(list)
         missing = []
         for name, about in listed:
             source = self._source(about, mapping)
@@ -125,6 +125,6 @@ class Slakh(Dataset):
             if file is None:
                 missing.append(folder / "stems" / f"{name}.flac")
             else:
-                parts[source].append(Part(file))
+                parts[source].append(StemFile(file))
         found = {source: tuple(files) for source, files in sorted(parts.items())}
         return RawTrack(split, folder.name, found, missing=tuple(missing))

@@ -12,8 +12,8 @@ from sepvae.batch.jobs import AUDIO_ENDINGS
 from sepvae.data.datasets.base import (
     SPLITS,
     Dataset,
-    Part,
     RawTrack,
+    StemFile,
     audio_files,
     folders_of,
     held_out,
@@ -74,20 +74,20 @@ class Stems(Dataset):
         return tuple(sorted(names, key=lambda name: (name == (self.rest or "other"), name)))
 
     def _track(self, split: str, folder: Path) -> RawTrack | None:
-        stems: dict[str, list[Part]] = defaultdict(list)
+        stems: dict[str, list[StemFile]] = defaultdict(list)
         mixture = None
         for path in audio_files(folder):
             source = path.stem
             if source.lower() in MIXTURES:
                 mixture = path
             elif not self.only or source in self.only:
-                stems[source].append(Part(path))
+                stems[source].append(StemFile(path))
         if twice := next((parts for parts in stems.values() if len(parts) > 1), None):
             raise DataError(f"two files for one stem: {twice[0].path} and {twice[1].path.name}")
         solo = len(stems) == 1 and mixture is None
         if self.rest and mixture is not None:
-            subtract = [Part(part.path, gain=-1.0) for parts in stems.values() for part in parts]
-            stems[self.rest] += [Part(mixture), *subtract]
+            subtract = [StemFile(part.path, gain=-1.0) for parts in stems.values() for part in parts]
+            stems[self.rest] += [StemFile(mixture), *subtract]
         if not stems:
             return None
         return RawTrack(
@@ -119,18 +119,18 @@ class Solos(Dataset):
 
     def tracks(self, root: Path) -> list[RawTrack]:
         tracks = []
-        kept: dict[str, list[Part]] = {}
+        kept: dict[str, list[StemFile]] = {}
         for folder in folders_of(root):
             source = folder.name
             paths = {slug(str(path.relative_to(folder))): path for path in audio_files(folder, deep=True)}
             held = held_out(paths, self.valid)
             tracks += [
-                RawTrack("train", f"{source}-{name}", {source: (Part(path),)}, solo=True)
+                RawTrack("train", f"{source}-{name}", {source: (StemFile(path),)}, solo=True)
                 for name, path in paths.items()
                 if name not in held
             ]
             if held:
-                kept[source] = [Part(paths[name]) for name in sorted(held)]
+                kept[source] = [StemFile(paths[name]) for name in sorted(held)]
         if not tracks:
             raise DataError(f"expected <source>/<anything>.<wav|flac|mp3|...> under {root}")
         for index in range(max(map(len, kept.values()), default=0)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sepvae.data.datasets.base import Archive, Dataset, Part, Problem, RawTrack, audio_files, read
+from sepvae.data.datasets.base import Archive, Dataset, Problem, RawTrack, StemFile, audio_files, read
 from sepvae.errors import DataError
 
 ADDRESS = "https://datashare.ed.ac.uk/bitstream/handle/10283/2791/"
@@ -61,8 +61,8 @@ class VoiceBank(Dataset):
                 split = "valid" if part == "train" and name.split("_")[0] in self.speakers else part
                 if name in clean and name in noisy:
                     stems = {
-                        "speech": (Part(clean[name]),),
-                        "noise": (Part(noisy[name]), Part(clean[name], gain=-1.0)),
+                        "speech": (StemFile(clean[name]),),
+                        "noise": (StemFile(noisy[name]), StemFile(clean[name], gain=-1.0)),
                     }
                     tracks.append(RawTrack(split, name, stems))
                 else:

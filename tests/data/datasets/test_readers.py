@@ -168,7 +168,7 @@ def test_fsdd_splits_officially_or_by_speaker(layouts: Layouts) -> None:
     assert not any(name.endswith(("-0", "-5")) for name in train)  # 0 to 4 test, 5 to 9 validate
     by_speaker = find("fsdd").with_options({"hold_out": "theo", "mixtures": "90"})
     for track in by_speaker.tracks(root):
-        speakers = {part.path.stem.split("_")[1] for part in track.parts}
+        speakers = {part.path.stem.split("_")[1] for part in track.files}
         assert speakers == ({"theo"} if track.split == "test" else {"jackson"})
     with pytest.raises(DataError, match="no clip of the speaker 'nobody'"):
         find("fsdd").with_options({"hold_out": "nobody"}).tracks(root)
@@ -196,7 +196,7 @@ def test_long_clips_are_cut_to_the_middle_second(layouts: Layouts) -> None:
     dataset, root = find("fsdd"), layouts("fsdd")
     long = next(track for track in dataset.tracks(root) if track.name == "three-jackson-12")
     audio = dataset.render(long, RATE, 1)["three"]
-    whole = soundfile.read(long.parts[0].path, dtype="float32")[0]
+    whole = soundfile.read(long.files[0].path, dtype="float32")[0]
     middle = whole[(len(whole) - RATE) // 2 :][:RATE]
     np.testing.assert_allclose(audio[0] / np.abs(audio).max(), middle / np.abs(middle).max(), atol=1e-3)
 
@@ -207,7 +207,7 @@ def test_speech_commands_split_by_its_lists_and_leave_other_words(layouts: Layou
     assert len(train) == 10
     assert all("00b01445" in track.name for track in train)
     assert all(
-        "1c1060b1" in part.path.name for track in tracks if track.split == "test" for part in track.parts
+        "1c1060b1" in part.path.name for track in tracks if track.split == "test" for part in track.files
     )
 
 
@@ -267,8 +267,8 @@ def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(lay
     assert [tuple(track.stems) for track in solos] == [("drums",)] * 3 + [("flute",)] * 2
     (mixture,) = (track for track in tracks if track.split == "valid")
     assert set(mixture.stems) == {"drums", "flute"}
-    used = {part.path for track in solos for part in track.parts}
-    assert not used & {part.path for part in mixture.parts}
+    used = {part.path for track in solos for part in track.files}
+    assert not used & {part.path for part in mixture.files}
     stems = dataset.render(mixture, RATE, 2)
     assert stems["drums"].shape == stems["flute"].shape
 
