@@ -51,7 +51,7 @@ class MaskStream:
         self._basis = gains.equaliser(model.bands, model.config.sample_rate) if self._refines else None
         self._frame = self._before = 0  # first frame of the next core, and of the last
         self._kept: Tensor | None = None  # log-variances [K, 2, N, n] around it, and banded powers below
-        self._power: Tensor | None = None  # [2, N, n]
+        self._power: Tensor | None = None  # [N, n], mean of the channels
         self._first = 0  # frame that these begin with
         self._gains: dict[int, Tensor] = {}  # log-gains [K, E] of windows
 
@@ -120,7 +120,7 @@ class MaskStream:
         start, stop = gains.span(window)
         part = slice(max(0, start - self._first), max(0, stop - self._first), EVERY)
         V = torch.exp(self._kept[..., part]).mean(1)  # [K, N, t]
-        P = self._power[..., part].mean(0)  # [N, t]
+        P = self._power[:, part]
         points = (stop - start) // EVERY
         sizes = self._model.bands.sizes
         return gains.fit_gains(P, V, sizes, self._basis, steps=self._quality.refine, points=points)
@@ -138,8 +138,8 @@ class MaskStream:
         assert total is not None
         total = total / len(self._quality.levels_db)
         if not self._refines and self._drums is None:
-            return total, X.real[:, :0]
-        P = self._model.band_powers(X[None])[0][0]
+            return total, total.new_zeros(0)
+        P = self._model.banded_power(X).mean(0)  # [N, T]
         if self._drums is not None:
             total[self._drums] += self._quality.percussive * percussive.percussiveness(P)
         return total, P
