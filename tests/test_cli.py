@@ -192,6 +192,71 @@ def test_the_report_has_what_proves_a_result(folder: Path, model: str, noise: np
     assert (entry["frames"], entry["extra_frames"], entry["subtype"]) == (noise.shape[1], 0, "PCM_24")
 
 
+def test_the_same_command_again_skips_everything(folder: Path, model: str, noise: np.ndarray) -> None:
+    """In each way to put stems where the next run looks for inputs."""
+    beside = ["-o", ".", "--template", "{track}_{stem}.{ext}"]
+    for index, (inputs, options, results) in enumerate(
+        [
+            (["**/*.wav"], [], 2),
+            (["*"], ["--format", "flac"], 2),
+            (["."], ["-o", "."], 2),
+            (["a.wav"], beside, 0),
+            (["*.wav"], beside, 2),
+        ]
+    ):
+        root = folder / str(index)
+        root.mkdir()
+        os.chdir(root)
+        soundfile.write("a.wav", noise.T[:3000], RATE)
+        arguments = [*inputs, "--two-stems", "vocals", *options]
+        first = separate(model, *arguments)
+        assert first.exit_code == 0
+        assert "left out" not in first.stderr
+        paths = set(root.rglob("*"))
+        again = separate(model, *arguments)
+        assert again.exit_code == 0
+        assert again.stderr.count("skipped") == 1
+        assert (f"left out {results} results" in again.stderr) == bool(results)
+        assert set(root.rglob("*")) == paths
+    expanded = separate(model, *sorted(root.glob("*.wav")), "--two-stems", "vocals", *beside)
+    assert (expanded.exit_code, expanded.stderr.count("skipped")) == (0, 1)
+    assert set(root.rglob("*")) == paths
+    named = separate(model, "a_vocals.wav", "--two-stems", "vocals", *beside)
+    assert named.stdout.split() == ["a_vocals_vocals.wav", "a_vocals_no_vocals.wav"]
+    only = separate(model, "a_*.wav", *beside)
+    assert only.exit_code == 1
+    assert "no audio files in a_*.wav but 4 results in the output folder" in only.stderr
+
+
+def test_no_input_is_replaced_by_a_report(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("a.wav", noise.T[:3000], RATE)
+    shutil.copy("a.wav", "b.wav")
+    shutil.copy("a.wav", "audio")
+    before = Path("a.wav").read_bytes()
+    for report in ("a.wav", "b.wav", "audio", "new.flac"):
+        result = separate(model, "a.wav", "--report", report)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"error: {report}: ")
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() == Path("audio").read_bytes() == before
+    for _ in range(2):
+        assert separate(model, "a.wav", "--report", "r.json").exit_code == 0
+
+
+def test_no_input_is_replaced_by_a_stem_of_another(folder: Path, model: str, noise: np.ndarray) -> None:
+    Path("d/song").mkdir(parents=True)
+    for name in ("d/song.wav", "d/song/vocals.wav"):
+        soundfile.write(name, noise.T[:3000], RATE)
+    before = Path("d/song/vocals.wav").read_bytes()
+    arguments = ["d/song.wav", "d/song/vocals.wav", "-o", "d", "--existing", "overwrite"]
+    result = separate(model, *arguments, "-q")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: d/song/vocals.wav: this stem of d/song.wav would overwrite the input d/song/vocals.wav\n"
+    )
+    assert Path("d/song/vocals.wav").read_bytes() == before
+    assert separate(model, *arguments, "--stems", "bass").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

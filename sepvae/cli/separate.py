@@ -149,13 +149,14 @@ def separate(
         if not verbose:
             stack.enter_context(quiet_libraries())
         messages = stack.enter_context(Messages(quiet=quiet))
-        batch = _find(inputs, manifests, include, exclude, task, stack)
+        batch = _find(inputs, manifests, include, exclude, task, messages, stack)
         count = min(jobs, len(batch))
         task = replace(task, threads=threads or share_of_threads(count))
         if out == PIPE:
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
+            _check_inputs_stay(batch, task, crew)
         messages.start(task.model, crew.info, count, batch)
         head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
         entries = _work_off(batch, crew, messages, head, report)
@@ -192,6 +193,7 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     """Refuse at once what could not be done at the end."""
     from sepvae.audio.encoding import choose_encoding
     from sepvae.audio.outputs import output_paths
+    from sepvae.batch.report import check_report
 
     choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
@@ -201,6 +203,7 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
         folder = Path(report).parent
         if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise OutputError(f"{report}: the report cannot be written, {folder} is no folder to write to")
+        check_report(Path(report))
 
 
 def _find(
@@ -209,6 +212,7 @@ def _find(
     include: Sequence[str],
     exclude: Sequence[str],
     task: Task,
+    messages: Messages,
     stack: ExitStack,
 ) -> list[Job]:
     """The inputs that are meant; what comes from stdin is kept until the stack is closed."""
@@ -229,12 +233,29 @@ def _find(
     stdin = None
     if PIPE in inputs:
         stdin = stack.enter_context(spooled(sys.stdin.buffer))
-    batch = find_jobs(wanted, task.out, include=include, exclude=exclude, stdin=stdin)
+    results: list[Path] = []
+    batch = find_jobs(
+        wanted, task.out, include=include, exclude=exclude, stdin=stdin, on_result=results.append
+    )
     if not batch:
-        raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}")
+        but = f" but {len(results)} results in the output folder" if results else ""
+        raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}{but}")
+    if results:
+        messages.remark(f"left out {len(results)} results of earlier runs in the output folder")
     if len(batch) > 1 and "{track}" not in task.template:
         raise OutputError(f"template {task.template!r}: needs {{track}} to tell {len(batch)} inputs apart")
     return batch
+
+
+def _check_inputs_stay(batch: Sequence[Job], task: Task, crew: Crew) -> None:
+    """Refuse to replace one input by a stem of another one; otherwise only `overwrite` asks for it."""
+    from sepvae.batch.jobs import check_inputs_stay
+    from sepvae.separation.selection import Selection
+
+    if task.existing == "overwrite" and len(batch) > 1:
+        info = crew.info
+        stems = Selection(info["sources"], info["residual_source"], task.stems, task.two_stems).names
+        check_inputs_stay(batch, task.out, task.template, stems, task.format)
 
 
 def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
