@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sepvae.errors import CheckpointError, ShapeError
+from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, ShapeError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.separation import SeparationModel, SeparationVAE, power
@@ -56,6 +56,9 @@ def latent_shapes(config: VAEConfig, frames: int) -> list[tuple[int, int, int]]:
 def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, Latents]:
     """Mean and standard deviation of every latent of a stem; long stems go through in chunks.
 
+    Raises:
+        NonFiniteError: they are no numbers, since the stem is far beyond full scale.
+
     Shape: stem `[2, L]` at the model's rate -> two lists of `[1, D, F, T]`.
     """
     vae = check_source(model, source)
@@ -69,6 +72,8 @@ def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, La
     ]
     means = [torch.cat([part[0][level] for part in parts], -1) for level in range(len(LATENT_FRAMES))]
     spreads = [torch.cat([part[1][level] for part in parts], -1) for level in range(len(LATENT_FRAMES))]
+    if not all(torch.isfinite(latent).all() for latent in (*means, *spreads)):
+        raise NonFiniteError(NOT_FINITE)
     return means, spreads
 
 
@@ -163,12 +168,18 @@ def interpolate(a: Sequence[Tensor], b: Sequence[Tensor], weight: float) -> Late
 def denoise(model: SeparationVAE, source: str, stem: Tensor) -> Tensor:
     """Send a noisy solo through its source's autoencoder: decoded magnitudes with the phases of the input.
 
+    Raises:
+        NonFiniteError: it is far beyond full scale.
+
     Shape: stem `[2, L]` -> `[2, L]`.
     """
     log_variance = decode(model, source, encode(model, source, stem)[0])  # [2, N, T']
     S = model.stft(stem)
     magnitude = model.bands.expand(torch.exp(0.5 * log_variance[..., : S.shape[-1]]))
-    return model.stft.inverse(magnitude * S / S.abs().clamp(min=1e-16), stem.shape[-1])
+    clean = model.stft.inverse(magnitude * S / S.abs().clamp(min=1e-16), stem.shape[-1])
+    if not torch.isfinite(clean).all():
+        raise NonFiniteError(NOT_FINITE)
+    return clean
 
 
 def elbo(model: SeparationVAE, stem: Tensor, generator: torch.Generator) -> dict[str, float]:

@@ -19,7 +19,7 @@ from sepvae.audio.encoding import Encoding, choose_encoding
 from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths
 from sepvae.audio.stdio import WavStream
 from sepvae.audio.tags import Tags, read_tags
-from sepvae.errors import OutputError
+from sepvae.errors import NonFiniteError, OutputError
 from sepvae.progress import Meter, OnProgress
 from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
 from sepvae.separation.provenance import Origin, Result, describe, look_for, sha256_of
@@ -208,11 +208,14 @@ class Separator(ArraySeparator):
         report: Callable[[float], None],
     ) -> Iterator[NDArray[np.float32]]:
         """The chosen stems of a whole file, [len(names), C, n] at a time."""
-        for block in reader.blocks():
-            yield selection.pick(stream.push(block))
-            if reader.info.frames:
-                report(min(1.0, reader.frames_read / reader.info.frames))
-        yield selection.pick(stream.finish())
+        try:
+            for block in reader.blocks():
+                yield selection.pick(stream.push(block))
+                if reader.info.frames:
+                    report(min(1.0, reader.frames_read / reader.info.frames))
+            yield selection.pick(stream.finish())
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{reader.path}: {error}") from None
 
     def _origin(
         self, source: Path, selection: Selection, presence: Presence, encoding: Encoding, subtype: str

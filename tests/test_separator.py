@@ -1,5 +1,6 @@
 """Separation of arrays and files: shapes and sums hold, and nothing depends on how the work is cut up."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,16 @@ def test_wrong_arrays_are_refused(separator: Separator, audio: np.ndarray, rate:
 def test_numbers_beyond_any_model_are_an_error_not_a_result(separator: Separator) -> None:
     with pytest.raises(SepvaeError, match="not finite"):
         separator.separate(np.full((2, 9000), 1e30, np.float32), RATE)
+
+
+def test_the_error_on_such_numbers_names_the_file(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, 1e30 * noise, subtype="FLOAT")
+    with pytest.raises(SepvaeError, match=r"song\.wav: the model gave numbers"):
+        separator.separate_file(path, tmp_path / "out")
+    with pytest.raises(SepvaeError, match=r"song\.wav: the model gave numbers"):
+        separator.separate_to(path, io.BytesIO(), stem="bass")
 
 
 def test_progress_rises_to_one(separator: Separator, noise: np.ndarray) -> None:

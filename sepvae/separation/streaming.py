@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepvae.audio.resample import Resampler
-from sepvae.errors import SepvaeError, ShapeError
+from sepvae.errors import NOT_FINITE, NonFiniteError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, context_frames
 from sepvae.separation.highs import Highs
@@ -138,7 +138,7 @@ class SeparationStream:
 
         Raises:
             ShapeError: wrong number of channels, or not float.
-            SepvaeError: the model gave numbers that are not finite.
+            NonFiniteError: the model gave numbers that are not finite.
         """
         if block.ndim != 2 or block.shape[0] != self._channels or not np.issubdtype(block.dtype, np.floating):
             expected = f"float samples [{self._channels}, n]"
@@ -185,9 +185,7 @@ class SeparationStream:
         if stems.shape[-1] < length:
             stems = np.pad(stems, ((0, 0), (0, 0), (0, length - stems.shape[-1])))
         if not np.isfinite(stems).all():
-            raise SepvaeError(
-                "the model gave numbers that are not finite; is the input far beyond full scale?"
-            )
+            raise NonFiniteError(NOT_FINITE)
         out = stems.astype(signal.dtype)
         residual = signal.astype(np.float64)
         self._energy += float(np.vdot(residual, residual))
