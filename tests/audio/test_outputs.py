@@ -82,6 +82,14 @@ def test_a_codec_without_the_rate_gets_its_next_higher_one(tmp_path: Path) -> No
     np.testing.assert_allclose(out[..., inner], np.broadcast_to(expected, out.shape)[..., inner], atol=0.02)
 
 
+@pytest.mark.parametrize("rate", [200_001, 384_000])
+def test_a_rate_that_vorbis_cannot_take_is_lowered(tmp_path: Path, stems: np.ndarray, rate: int) -> None:
+    """libvorbis would crash."""
+    _, out, written = write(stems, tmp_path, "ogg", "VORBIS", rate)
+    assert written == 192_000
+    assert abs(out.shape[-1] - 70_000 * written / rate) < 2
+
+
 def test_without_commit_nothing_stays(tmp_path: Path, stems: np.ndarray) -> None:
     out = tmp_path / "deep" / "folder"
     with files(out) as run:
