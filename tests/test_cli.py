@@ -279,6 +279,8 @@ def test_no_input_is_replaced_by_a_stem_of_another(folder: Path, model: str, noi
         (["--manifest", "no.txt"], "manifest"),
         (["-", "-"], "once"),
         (["--jobs", "2", "y.wav", "-m", "no such model"], "no model"),
+        (["--segment", "1e308"], "segment"),
+        (["--device", "meta"], "device"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -309,6 +311,48 @@ def test_a_name_longer_than_any_file_system_takes_is_one_line(folder: Path, mode
     assert result.exit_code == 1
     assert "255 bytes" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a device that is always full")
+def test_a_batch_outlives_its_stdout(folder: Path, model: str, noise: np.ndarray) -> None:
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(name, noise.T[:2000], RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "-q", "a.wav", "b.wav", "-m", model]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*command, "--device", "cpu"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr == "error: stdout: cannot be written (No space left on device)\n"
+    assert len(list(Path("separated").rglob("*.wav"))) == 8
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors as a shell does")
+@pytest.mark.parametrize(
+    ("arguments", "closed", "message"),
+    [
+        (["-"], 0, "stdin: is closed"),
+        (["--manifest", "-"], 0, "stdin: is closed"),
+        (["a.wav", "--stems", "bass", "-o", "-"], 1, "stdout: is closed"),
+    ],
+)
+def test_a_pipe_that_is_closed_is_one_line(
+    folder: Path, model: str, noise: np.ndarray, arguments: list[str], closed: int, message: str
+) -> None:
+    soundfile.write("a.wav", noise.T[:2000], RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "-q", "-m", model, "--device", "cpu", *arguments]
+    result = subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=lambda: os.close(closed)
+    )
+    assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+
+
+@pytest.mark.parametrize("seed", ["-1", str(10**20)])
+def test_a_seed_that_no_generator_takes_is_refused(folder: Path, model: str, seed: str) -> None:
+    for arguments in (["separate", "a.wav"], ["sample", "bass", "-o", "a.wav"]):
+        result = run(*arguments, "-m", model, "--seed", seed)
+        assert result.exit_code == 2
+        assert "--seed" in result.stderr
 
 
 def test_a_folder_without_audio_is_an_error(folder: Path, model: str) -> None:

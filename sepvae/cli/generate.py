@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sepvae.cli.messages import SEED
 from sepvae.errors import NonFiniteError, OutputError, ShapeError
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def _out_option(command: Any) -> Any:
 
 
 def _seed_option(command: Any) -> Any:
-    return click.option("--seed", default=0, show_default=True, help="Of the draws and the first phases.")(
-        command
-    )
+    return click.option(
+        "--seed", default=0, show_default=True, type=SEED, help="Of the draws and the first phases."
+    )(command)
 
 
 def _source_option(command: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepvae.cli.messages import Messages, names, quiet_libraries
+from sepvae.cli.messages import SEED, Messages, names, quiet_libraries
 from sepvae.errors import OutputError, SepvaeError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ PIPE = "-"
     metavar="N",
     help="Steps that fit the sources' levels and tone to the mixture; by default the quality's.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of all that is drawn at random.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of all that is drawn at random.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Worker processes.")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="Of each worker; by default they share the cores."
@@ -160,7 +160,7 @@ def separate(
         messages.start(task.model, crew.info, count, batch)
         head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
         entries = _work_off(batch, crew, messages, head, report)
-    if any(entry["status"] not in ("done", "skipped") for entry in entries):
+    if messages.stdout_failed or any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
 
 
@@ -225,6 +225,8 @@ def _find(
         raise SepvaeError("stdin can be read once only")
     wanted = list(inputs)
     for manifest in manifests:
+        if manifest == PIPE:
+            _check_stdin()
         try:
             with click.open_file(manifest, "rb") as file:
                 wanted += read_manifest(file)
@@ -232,6 +234,7 @@ def _find(
             raise SepvaeError(f"{manifest}: the manifest cannot be read ({error.strerror})") from error
     stdin = None
     if PIPE in inputs:
+        _check_stdin()
         stdin = stack.enter_context(spooled(sys.stdin.buffer))
     results: list[Path] = []
     batch = find_jobs(
@@ -245,6 +248,11 @@ def _find(
     if len(batch) > 1 and "{track}" not in task.template:
         raise OutputError(f"template {task.template!r}: needs {{track}} to tell {len(batch)} inputs apart")
     return batch
+
+
+def _check_stdin() -> None:
+    if sys.stdin is None:
+        raise SepvaeError("stdin: is closed")
 
 
 def _check_inputs_stay(batch: Sequence[Job], task: Task, crew: Crew) -> None:
@@ -273,6 +281,8 @@ def _stdout_crew(task: Task, inputs: int) -> Crew:
     """A worker that writes its one stem to stdout."""
     from sepvae.batch.workers import PipeWorker, Solo
 
+    if sys.stdout is None:
+        raise OutputError("stdout: is closed")
     if inputs != 1:
         raise OutputError(f"stdout takes the stem of one input, found {inputs}")
     return Solo(PipeWorker(task, sys.stdout.buffer))

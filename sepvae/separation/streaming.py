@@ -59,9 +59,9 @@ class SeparationStream:
         quality: Quality | None = None,
         presence: Presence | None = None,
     ) -> None:
-        if not segment_s > 0 or math.isinf(segment_s):
-            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
         config = model.config
+        if not segment_s > 0 or math.isinf(segment_s * config.sample_rate):
+            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
         quality = quality or Quality()
         self._model, self._channels = model, channels
         self._presence = presence or Presence(config.sources, config.residual_source)
