@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,7 @@ from sepvae.progress import Meter, OnProgress
 from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
 from sepvae.separation.provenance import Origin, Result, describe, look_for, sha256_of
 from sepvae.separation.result import SeparatedFile, file_hashes, remarks, verified
-from sepvae.separation.selection import Presence, Selection
+from sepvae.separation.selection import Presence, Selection, listed
 from sepvae.separation.streaming import SeparationStream
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,9 @@ class Separator(ArraySeparator):
         path: str | os.PathLike[str],
         out_dir: str | os.PathLike[str] = "separated",
         *,
-        stems: Sequence[str] | None = None,
+        stems: Iterable[str] | None = None,
         two_stems: str | None = None,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
         format: str = "wav",
         subtype: str | None = None,
         existing: str = "skip",
@@ -83,6 +83,7 @@ class Separator(ArraySeparator):
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
+        present = None if present is None else listed(present)
         presence = self.presence(present)
         selection = self.select(stems, two_stems, present)
         source = Path(path)
@@ -145,7 +146,7 @@ class Separator(ArraySeparator):
         file: BinaryIO,
         *,
         stem: str,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
         progress: OnProgress | None = None,
     ) -> SeparatedFile:
         """Separate a file and write one stem, block by block, as a wav of float samples.
@@ -164,6 +165,7 @@ class Separator(ArraySeparator):
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
+        present = None if present is None else listed(present)
         selection = self.select([stem], present=present)
         with AudioReader(path) as reader:
             info = reader.info
@@ -189,9 +191,9 @@ class Separator(ArraySeparator):
 
     def select(
         self,
-        stems: Sequence[str] | None = None,
+        stems: Iterable[str] | None = None,
         two_stems: str | None = None,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
     ) -> Selection:
         """Return which stems to give.
 

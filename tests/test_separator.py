@@ -163,6 +163,11 @@ def test_arrays_keep_their_kind_type_and_content(separator: Separator, noise: np
         ([0.0, 1.0], RATE, "float samples"),
         (np.full((2, 9), np.nan, np.float32), RATE, "NaN"),
         (np.zeros((2, 9), np.float32), 0, "rate"),
+        (np.zeros((2, 9), np.float32), float("inf"), "whole number of hertz"),
+        (np.zeros((2, 9), np.float32), None, "whole number of hertz"),
+        (np.zeros((2, 9), np.float32), [RATE], "whole number of hertz"),
+        (torch.zeros(2, 9).to_sparse(), RATE, "dense tensor"),
+        (torch.zeros(2, 9, device="meta"), RATE, "dense tensor"),
     ],
 )
 def test_wrong_arrays_are_refused(separator: Separator, audio: np.ndarray, rate: int, message: str) -> None:
