@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sepvae import __version__
 from sepvae.audio import AudioReader
 from sepvae.audio.encoding import Encoding, choose_encoding
-from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths, track_of
 from sepvae.audio.stdio import WavStream
 from sepvae.audio.tags import Tags, read_tags
 from sepvae.errors import NonFiniteError, OutputError
@@ -88,7 +88,7 @@ class Separator(ArraySeparator):
         selection = self.select(stems, two_stems, present)
         source = Path(path)
         paths = output_paths(
-            out_dir, template, source.stem if track is None else track, selection.names, format
+            out_dir, template, track_of(source) if track is None else track, selection.names, format
         )
         _check_existing(source, paths, existing)
         with AudioReader(source) as reader:

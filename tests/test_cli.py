@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 import sepvae.cli
 from sepvae import checkpoint
+from sepvae.audio.resample import MAX_RATE
 from sepvae.cli import cli
 from sepvae.errors import DataError
 from sepvae.models.separation import SeparationVAE
@@ -146,7 +147,9 @@ def test_stdin_can_be_written_to_files_too(folder: Path, model: str, noise: np.n
     broken = CliRunner().invoke(cli, arguments, input=b"no audio" * 99, catch_exceptions=False)
     assert broken.exit_code == 1
     assert broken.stderr.startswith("error: ")
-    assert "stdin: not audio" in broken.stderr
+    assert broken.stderr.startswith("error: stdin: not audio")
+    empty = CliRunner().invoke(cli, arguments, input=b"", catch_exceptions=False)
+    assert empty.stderr == "error: stdin: the file is empty\n"
 
 
 def test_inputs_come_from_lists_folders_and_patterns(folder: Path, model: str, noise: np.ndarray) -> None:
@@ -420,6 +423,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {"'torch'", "'numpy'", "'soundfile'", "'rich'"} & set(
         out.splitlines()[-1].strip("[]").split(", ")
     )
+
+
+def test_a_set_gets_no_rate_that_nothing_reads() -> None:
+    for rate in (999, MAX_RATE + 1):
+        result = run("data", "prepare", "stems", "--root", "raw", "--out", "sets", "--rate", str(rate))
+        assert result.exit_code == 2
+        assert f"1000<=x<={MAX_RATE}" in result.stderr
 
 
 def test_every_command_has_help() -> None:

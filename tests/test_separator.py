@@ -263,6 +263,12 @@ def test_written_stems_null_against_the_file(
     assert (result.gain, result.loss, result.warnings) == (1, None, ())
 
 
+def test_a_name_of_dots_does_not_lead_out(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    for name in ("..wav", "...wav"):
+        result = separator.separate_file(song(tmp_path, noise[:, :500], name, format="WAV"), tmp_path / "out")
+        assert {path.parent for path in result} == {tmp_path / "out" / name}
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
     path = song(tmp_path, noise, subtype="FLOAT")
     first = [p.read_bytes() for p in separator.separate_file(path, tmp_path / "a")]

@@ -67,6 +67,11 @@ def output_paths(
     return paths
 
 
+def track_of(path: Path) -> str:
+    """Name of an input in the template: its file name without the ending, unless dots alone would be left."""
+    return path.stem if path.stem.strip(".") else path.name
+
+
 def _real(path: Path) -> Path:
     """Where links lead; unlike `Path.resolve`, without an error where they lead in a circle."""
     return Path(os.path.realpath(path))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from sepvae.audio.outputs import output_paths
+from sepvae.audio.outputs import output_paths, track_of
 from sepvae.errors import AudioFileError, OutputError, SepvaeError
 from sepvae.separation.provenance import read_provenance, sha256_of
 
@@ -73,10 +73,15 @@ def find_jobs(
         exclude: patterns of those to leave out.
         stdin: file that holds what came from standard input, which the input `-` means.
         on_result: called with every result of an earlier run that is left out.
+
+    Raises:
+        AudioFileError: an input has no name.
     """
     found: dict[str, tuple[Path, str, str]] = {}
     results: dict[str, Path] = {}
     for entry, folder in _expanded(inputs):
+        if not entry:
+            raise AudioFileError("'': no such file")
         if entry == STDIN and stdin is not None:
             found.setdefault(os.path.realpath(stdin), (stdin, "stdin", STDIN))
             continue
@@ -86,7 +91,7 @@ def find_jobs(
         else:
             path = Path(entry)
             path = path.absolute() if str(path) == STDIN else path  # libsndfile takes - for stdin
-            files = [(path, path.stem)]
+            files = [(path, track_of(path))]
         for path, track in files:
             if folder is not None and _is_result(path, folder, out_dir):
                 results[os.path.realpath(path)] = path
