@@ -241,10 +241,10 @@ def _find(
         wanted, task.out, include=include, exclude=exclude, stdin=stdin, on_result=results.append
     )
     if not batch:
-        but = f" but {len(results)} results in the output folder" if results else ""
+        but = f" but results in the output folder: {len(results)}" if results else ""
         raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}{but}")
     if results:
-        messages.remark(f"left out {len(results)} results of earlier runs in the output folder")
+        messages.remark(f"results of earlier runs in the output folder, left out: {len(results)}")
     if len(batch) > 1 and "{track}" not in task.template:
         raise OutputError(f"template {task.template!r}: needs {{track}} to tell {len(batch)} inputs apart")
     return batch
