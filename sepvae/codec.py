@@ -28,6 +28,8 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_FRAMES = 1 << 24
 MAX_SAMPLES = 1 << 36
 
+_MAX_LEVEL = 32767
+
 # Nothing but digital silence shrinks this far, and there is no need for hours of it.
 _BOMB_RATIO, _BOMB_BYTES = 1000, 1 << 28
 
@@ -78,6 +80,9 @@ def quantise(
         drop: how many of the finest levels to leave out; the decoder puts their prior's mean there.
 
     Shape: `[1, D, F, T]` -> levels `[D, F, T]` and steps `[D]`.
+
+    Raises:
+        ShapeError: the step is too small for 16 bits, or out of its range, or too much is dropped.
     """
     ladder = len(means) - 1
     if not 0 < step < math.inf or not 0 <= drop < ladder:
@@ -86,15 +91,25 @@ def quantise(
         )
     levels: list[NDArray[np.int16] | None] = []
     steps: list[NDArray[np.float32] | None] = []
+    least = 0.0  # step that 16 bits need
     for index, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
         if ladder - drop <= index < ladder:
             levels.append(None)
             steps.append(None)
             continue
-        sizes = step * spread[0].square().mean((1, 2)).sqrt().clamp(min=1e-4)  # [D]
-        rounded = torch.round(mean[0] / sizes[:, None, None]).clamp(-32768, 32767)
+        units = spread[0].square().mean((1, 2)).sqrt().clamp(min=1e-4)  # [D]
+        sizes = step * units
+        rounded = torch.round(mean[0] / sizes[:, None, None])
+        if rounded.abs().max() > _MAX_LEVEL:
+            least = max(least, float((mean[0].abs().amax((1, 2)) / units).max()) / _MAX_LEVEL)
+            continue
         levels.append(rounded.cpu().numpy().astype(np.int16))
         steps.append(sizes.cpu().numpy().astype(np.float32))
+    if least > 0:
+        digit = 10.0 ** (math.floor(math.log10(least)) - 1)
+        raise ShapeError(
+            f"a step of {step:g} is too fine for 16 bits, {math.ceil(least / digit) * digit:.2g} is not"
+        )
     return tuple(levels), tuple(steps)
 
 

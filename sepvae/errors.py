@@ -1,5 +1,8 @@
 """The errors that sepvae raises on purpose; the command line turns each into one line on stderr."""
 
+NOT_FINITE = "the model gave numbers that are not finite; is the input far beyond full scale?"
+"""What a `NonFiniteError` says."""
+
 
 class SepvaeError(Exception):
     """Root of every error that sepvae raises on purpose."""
@@ -23,6 +26,10 @@ class RecipeError(SepvaeError):
 
 class ShapeError(SepvaeError):
     """An array or an argument has the wrong rank, size or range."""
+
+
+class NonFiniteError(SepvaeError):
+    """The model gave numbers that are not finite."""
 
 
 class DataError(SepvaeError):

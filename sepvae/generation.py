@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from sepvae.errors import CheckpointError, ShapeError
+from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, ShapeError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.separation import SeparationModel, SeparationVAE
@@ -55,6 +55,9 @@ def latent_shapes(config: VAEConfig, frames: int) -> list[tuple[int, int, int]]:
 def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, Latents]:
     """Mean and standard deviation of every latent of a stem; long stems go through in chunks.
 
+    Raises:
+        NonFiniteError: they are no numbers, since the stem is far beyond full scale.
+
     Shape: stem `[2, L]` at the model's rate -> two lists of `[1, D, F, T]`.
     """
     vae = check_source(model, source)
@@ -65,7 +68,10 @@ def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, La
         mean, sd = _crop(vae.encode(P[..., start:stop]), core)
         means.append(mean)
         sds.append(sd)
-    return _joined(means), _joined(sds)
+    latents = _joined(means), _joined(sds)
+    if not all(torch.isfinite(level).all() for levels in latents for level in levels):
+        raise NonFiniteError(NOT_FINITE)
+    return latents
 
 
 @torch.inference_mode()
@@ -159,12 +165,18 @@ def interpolate(a: Sequence[Tensor], b: Sequence[Tensor], weight: float) -> Late
 def denoise(model: SeparationVAE, source: str, stem: Tensor) -> Tensor:
     """Send a noisy solo through its source's autoencoder: decoded magnitudes with the phases of the input.
 
+    Raises:
+        NonFiniteError: it is far beyond full scale.
+
     Shape: stem `[2, L]` -> `[2, L]`.
     """
     log_variance = decode(model, source, encode(model, source, stem)[0])  # [2, N, T']
     S = model.stft(stem)
     magnitude = model.bands.expand(torch.exp(0.5 * log_variance[..., : S.shape[-1]]))
-    return model.stft.inverse(magnitude * S / S.abs().clamp(min=1e-16), stem.shape[-1])
+    clean = model.stft.inverse(magnitude * S / S.abs().clamp(min=1e-16), stem.shape[-1])
+    if not torch.isfinite(clean).all():
+        raise NonFiniteError(NOT_FINITE)
+    return clean
 
 
 def elbo(model: SeparationVAE, stem: Tensor, generator: torch.Generator) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from sepvae import __version__
 from sepvae.audio import AudioReader
 from sepvae.audio.encoding import Encoding, choose_encoding
-from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths
+from sepvae.audio.outputs import TEMPLATE, StemFiles, output_paths, track_of
 from sepvae.audio.stdio import WavStream
 from sepvae.audio.tags import Tags, read_tags
-from sepvae.errors import OutputError
+from sepvae.errors import NonFiniteError, OutputError
 from sepvae.progress import Meter, OnProgress
 from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
 from sepvae.separation.provenance import Origin, Result, describe, look_for, sha256_of
 from sepvae.separation.result import SeparatedFile, file_hashes, remarks, verified
-from sepvae.separation.selection import Presence, Selection
+from sepvae.separation.selection import Presence, Selection, listed
 from sepvae.separation.streaming import SeparationStream
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class Separator(ArraySeparator):
         path: str | os.PathLike[str],
         out_dir: str | os.PathLike[str] = "separated",
         *,
-        stems: Sequence[str] | None = None,
+        stems: Iterable[str] | None = None,
         two_stems: str | None = None,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
         format: str = "wav",
         subtype: str | None = None,
         existing: str = "skip",
@@ -84,11 +84,12 @@ class Separator(ArraySeparator):
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
+        present = None if present is None else listed(present)
         presence = self.presence(present)
         selection = self.select(stems, two_stems, present)
         source = Path(path)
         paths = output_paths(
-            out_dir, template, source.stem if track is None else track, selection.names, format
+            out_dir, template, track_of(source) if track is None else track, selection.names, format
         )
         _check_existing(source, paths, existing)
         with AudioReader(source) as reader:
@@ -146,7 +147,7 @@ class Separator(ArraySeparator):
         file: BinaryIO,
         *,
         stem: str,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
         progress: OnProgress | None = None,
     ) -> SeparatedFile:
         """Separate a file and write one stem, block by block, as a wav of float samples.
@@ -165,6 +166,7 @@ class Separator(ArraySeparator):
             ShapeError: an unknown stem.
         """
         started, report = time.monotonic(), Meter(progress)
+        present = None if present is None else listed(present)
         selection = self.select([stem], present=present)
         with AudioReader(path) as reader:
             info = reader.info
@@ -190,9 +192,9 @@ class Separator(ArraySeparator):
 
     def select(
         self,
-        stems: Sequence[str] | None = None,
+        stems: Iterable[str] | None = None,
         two_stems: str | None = None,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
     ) -> Selection:
         """Return which stems to give.
 
@@ -209,11 +211,14 @@ class Separator(ArraySeparator):
         report: Callable[[float], None],
     ) -> Iterator[NDArray[np.float32]]:
         """The chosen stems of a whole file, [len(names), C, n] at a time."""
-        for block in reader.blocks():
-            yield selection.pick(stream.push(block))
-            if reader.info.frames:
-                report(min(1.0, reader.frames_read / reader.info.frames))
-        yield selection.pick(stream.finish())
+        try:
+            for block in reader.blocks():
+                yield selection.pick(stream.push(block))
+                if reader.info.frames:
+                    report(min(1.0, reader.frames_read / reader.info.frames))
+            yield selection.pick(stream.finish())
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{reader.path}: {error}") from None
 
     def _origin(
         self, source: Path, selection: Selection, presence: Presence, encoding: Encoding, subtype: str

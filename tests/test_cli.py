@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 import sepvae.cli
 from sepvae import checkpoint
+from sepvae.audio.resample import MAX_RATE
 from sepvae.cli import cli
 from sepvae.errors import DataError
 from sepvae.models.separation import SeparationVAE
@@ -146,7 +147,9 @@ def test_stdin_can_be_written_to_files_too(folder: Path, model: str, noise: np.n
     broken = CliRunner().invoke(cli, arguments, input=b"no audio" * 99, catch_exceptions=False)
     assert broken.exit_code == 1
     assert broken.stderr.startswith("error: ")
-    assert "stdin: not audio" in broken.stderr
+    assert broken.stderr.startswith("error: stdin: not audio")
+    empty = CliRunner().invoke(cli, arguments, input=b"", catch_exceptions=False)
+    assert empty.stderr == "error: stdin: the file is empty\n"
 
 
 def test_inputs_come_from_lists_folders_and_patterns(folder: Path, model: str, noise: np.ndarray) -> None:
@@ -192,6 +195,71 @@ def test_the_report_has_what_proves_a_result(folder: Path, model: str, noise: np
     assert (entry["frames"], entry["extra_frames"], entry["subtype"]) == (noise.shape[1], 0, "PCM_24")
 
 
+def test_the_same_command_again_skips_everything(folder: Path, model: str, noise: np.ndarray) -> None:
+    """In each way to put stems where the next run looks for inputs."""
+    beside = ["-o", ".", "--template", "{track}_{stem}.{ext}"]
+    for index, (inputs, options, results) in enumerate(
+        [
+            (["**/*.wav"], [], 2),
+            (["*"], ["--format", "flac"], 2),
+            (["."], ["-o", "."], 2),
+            (["a.wav"], beside, 0),
+            (["*.wav"], beside, 2),
+        ]
+    ):
+        root = folder / str(index)
+        root.mkdir()
+        os.chdir(root)
+        soundfile.write("a.wav", noise.T[:3000], RATE)
+        arguments = [*inputs, "--two-stems", "vocals", *options]
+        first = separate(model, *arguments)
+        assert first.exit_code == 0
+        assert "left out" not in first.stderr
+        paths = set(root.rglob("*"))
+        again = separate(model, *arguments)
+        assert again.exit_code == 0
+        assert again.stderr.count("skipped") == 1
+        assert (f"left out: {results}\n" in again.stderr) == bool(results)
+        assert set(root.rglob("*")) == paths
+    expanded = separate(model, *sorted(root.glob("*.wav")), "--two-stems", "vocals", *beside)
+    assert (expanded.exit_code, expanded.stderr.count("skipped")) == (0, 1)
+    assert set(root.rglob("*")) == paths
+    named = separate(model, "a_vocals.wav", "--two-stems", "vocals", *beside)
+    assert named.stdout.split() == ["a_vocals_vocals.wav", "a_vocals_no_vocals.wav"]
+    only = separate(model, "a_*.wav", *beside)
+    assert only.exit_code == 1
+    assert "no audio files in a_*.wav but results in the output folder: 4" in only.stderr
+
+
+def test_no_input_is_replaced_by_a_report(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("a.wav", noise.T[:3000], RATE)
+    shutil.copy("a.wav", "b.wav")
+    shutil.copy("a.wav", "audio")
+    before = Path("a.wav").read_bytes()
+    for report in ("a.wav", "b.wav", "audio", "new.flac"):
+        result = separate(model, "a.wav", "--report", report)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"error: {report}: ")
+    assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() == Path("audio").read_bytes() == before
+    for _ in range(2):
+        assert separate(model, "a.wav", "--report", "r.json").exit_code == 0
+
+
+def test_no_input_is_replaced_by_a_stem_of_another(folder: Path, model: str, noise: np.ndarray) -> None:
+    Path("d/song").mkdir(parents=True)
+    for name in ("d/song.wav", "d/song/vocals.wav"):
+        soundfile.write(name, noise.T[:3000], RATE)
+    before = Path("d/song/vocals.wav").read_bytes()
+    arguments = ["d/song.wav", "d/song/vocals.wav", "-o", "d", "--existing", "overwrite"]
+    result = separate(model, *arguments, "-q")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: d/song/vocals.wav: this stem of d/song.wav would overwrite the input d/song/vocals.wav\n"
+    )
+    assert Path("d/song/vocals.wav").read_bytes() == before
+    assert separate(model, *arguments, "--stems", "bass").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -214,6 +282,8 @@ def test_the_report_has_what_proves_a_result(folder: Path, model: str, noise: np
         (["--manifest", "no.txt"], "manifest"),
         (["-", "-"], "once"),
         (["--jobs", "2", "y.wav", "-m", "no such model"], "no model"),
+        (["--segment", "1e308"], "segment"),
+        (["--device", "meta"], "device"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -244,6 +314,48 @@ def test_a_name_longer_than_any_file_system_takes_is_one_line(folder: Path, mode
     assert result.exit_code == 1
     assert "255 bytes" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a device that is always full")
+def test_a_batch_outlives_its_stdout(folder: Path, model: str, noise: np.ndarray) -> None:
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(name, noise.T[:2000], RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "-q", "a.wav", "b.wav", "-m", model]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*command, "--device", "cpu"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr == "error: stdout: cannot be written (No space left on device)\n"
+    assert len(list(Path("separated").rglob("*.wav"))) == 8
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors as a shell does")
+@pytest.mark.parametrize(
+    ("arguments", "closed", "message"),
+    [
+        (["-"], 0, "stdin: is closed"),
+        (["--manifest", "-"], 0, "stdin: is closed"),
+        (["a.wav", "--stems", "bass", "-o", "-"], 1, "stdout: is closed"),
+    ],
+)
+def test_a_pipe_that_is_closed_is_one_line(
+    folder: Path, model: str, noise: np.ndarray, arguments: list[str], closed: int, message: str
+) -> None:
+    soundfile.write("a.wav", noise.T[:2000], RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "-q", "-m", model, "--device", "cpu", *arguments]
+    result = subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=lambda: os.close(closed)
+    )
+    assert (result.returncode, result.stderr) == (1, f"error: {message}\n")
+
+
+@pytest.mark.parametrize("seed", ["-1", str(10**20)])
+def test_a_seed_that_no_generator_takes_is_refused(folder: Path, model: str, seed: str) -> None:
+    for arguments in (["separate", "a.wav"], ["sample", "bass", "-o", "a.wav"]):
+        result = run(*arguments, "-m", model, "--seed", seed)
+        assert result.exit_code == 2
+        assert "--seed" in result.stderr
 
 
 def test_a_folder_without_audio_is_an_error(folder: Path, model: str) -> None:
@@ -311,6 +423,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {"'torch'", "'numpy'", "'soundfile'", "'rich'"} & set(
         out.splitlines()[-1].strip("[]").split(", ")
     )
+
+
+def test_a_set_gets_no_rate_that_nothing_reads() -> None:
+    for rate in (999, MAX_RATE + 1):
+        result = run("data", "prepare", "stems", "--root", "raw", "--out", "sets", "--rate", str(rate))
+        assert result.exit_code == 2
+        assert f"1000<=x<={MAX_RATE}" in result.stderr
 
 
 def test_every_command_has_help() -> None:

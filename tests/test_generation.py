@@ -268,3 +268,40 @@ def test_mistakes_get_one_line(folder: Path, model: SeparationVAE, noise: np.nda
         assert len(result.stderr.splitlines()) == 1
     assert not Path("y.latents").exists()
     assert not Path("y.wav").exists()
+
+
+def test_an_input_is_never_overwritten(folder: Path, noise: np.ndarray) -> None:
+    for name in ("bass.wav", "other.wav"):
+        soundfile.write(name, noise.T, RATE)
+    run("encode", "bass.wav", "-o", "x.wav")  # a name for audio, so that it can be taken for one
+    before = {path: path.read_bytes() for path in (Path("bass.wav"), Path("other.wav"), Path("x.wav"))}
+    for arguments in (
+        ("encode", "bass.wav", "-o", "bass.wav"),
+        ("denoise", "bass.wav", "-o", "./bass.wav"),
+        ("decode", "x.wav", "-o", "x.wav"),
+        ("interpolate", "bass.wav", "other.wav", "-n", "1", "-o", "other.wav"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert "would overwrite its input" in result.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("command", ["encode", "denoise"])
+def test_what_is_too_loud_for_numbers_is_told(folder: Path, noise: np.ndarray, command: str) -> None:
+    soundfile.write("bass.wav", 1e30 * noise.T, RATE, subtype="FLOAT")
+    result = run(command, "bass.wav", "-o", "out.wav")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: bass.wav: the model gave numbers that are not finite")
+    assert not Path("out.wav").exists()
+
+
+def test_a_step_that_16_bits_cannot_take_is_refused_with_one_that_they_can(
+    model: SeparationVAE, stem: torch.Tensor
+) -> None:
+    means, spreads = generation.encode(model, SOURCE, stem)
+    with pytest.raises(ShapeError, match="too fine for 16 bits") as caught:
+        codec.quantise(means, spreads, step=1e-7)
+    least = float(str(caught.value).split()[-3])
+    levels, _ = codec.quantise(means, spreads, step=least)
+    assert 30_000 < max(int(np.abs(level).max()) for level in levels if level is not None) <= 32767

@@ -187,3 +187,39 @@ def test_a_device_with_no_memory_at_all_is_one_clear_error(
     monkeypatch.setattr(tiny_model, "log_variances", lambda X, present: torch.zeros(1) @ torch.zeros(2))
     with pytest.raises(RuntimeError, match="size"):  # other faults are not taken for that
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
+
+
+def test_a_matrix_is_an_array_too(separator: Separator, long_noise: np.ndarray) -> None:
+    noise = long_noise[:, :3000]
+    stems = separator.separate(noise.view(np.matrix), RATE)
+    np.testing.assert_array_equal(stems["bass"], separator.separate(noise, RATE)["bass"])
+
+
+def test_a_stream_needs_channels_and_ends_once(separator: Separator, long_noise: np.ndarray) -> None:
+    for channels in (0, -1, 1.5, None):
+        with pytest.raises(ShapeError, match="channel"):
+            separator.stream(RATE, channels)  # type: ignore[arg-type]
+    stream = separator.stream(RATE, 2)
+    with pytest.raises(ShapeError, match="expected an array"):
+        stream.push([[0.0], [0.0]])  # type: ignore[arg-type]
+    stream.push(long_noise[:, :3000])
+    stream.finish()
+    with pytest.raises(SepvaeError, match="has been finished"):
+        stream.push(long_noise)
+    with pytest.raises(SepvaeError, match="has been finished"):
+        stream.finish()
+
+
+def test_names_may_come_in_any_collection(
+    tmp_path: Path, separator: Separator, long_noise: np.ndarray
+) -> None:
+    noise = long_noise[:, :3000]
+    soundfile.write(tmp_path / "song.wav", noise.T, RATE, subtype="FLOAT")
+    expected = separator.separate(noise, RATE, present=["bass", "drums"])
+    for names in ({"drums", "bass"}, iter(["bass", "drums"])):
+        stems = separator.separate(np.stack([noise, noise]), RATE, present=names)
+        np.testing.assert_array_equal(stems["bass"][1], expected["bass"])
+    wanted = {"present": iter(["bass", "drums"]), "stems": iter(["bass"])}
+    result = separator.separate_file(tmp_path / "song.wav", tmp_path / "out", **wanted)  # type: ignore[arg-type]
+    [path] = result
+    np.testing.assert_array_equal(soundfile.read(path, dtype="float32")[0].T, expected["bass"])

@@ -1,5 +1,6 @@
 """Separation of arrays and files: shapes and sums hold, and nothing depends on how the work is cut up."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,11 @@ def test_arrays_keep_their_kind_type_and_content(separator: Separator, noise: np
         ([0.0, 1.0], RATE, "float samples"),
         (np.full((2, 9), np.nan, np.float32), RATE, "NaN"),
         (np.zeros((2, 9), np.float32), 0, "rate"),
+        (np.zeros((2, 9), np.float32), float("inf"), "whole number of hertz"),
+        (np.zeros((2, 9), np.float32), None, "whole number of hertz"),
+        (np.zeros((2, 9), np.float32), [RATE], "whole number of hertz"),
+        (torch.zeros(2, 9).to_sparse(), RATE, "dense tensor"),
+        (torch.zeros(2, 9, device="meta"), RATE, "dense tensor"),
     ],
 )
 def test_wrong_arrays_are_refused(separator: Separator, audio: np.ndarray, rate: int, message: str) -> None:
@@ -172,6 +178,16 @@ def test_wrong_arrays_are_refused(separator: Separator, audio: np.ndarray, rate:
 def test_numbers_beyond_any_model_are_an_error_not_a_result(separator: Separator) -> None:
     with pytest.raises(SepvaeError, match="not finite"):
         separator.separate(np.full((2, 9000), 1e30, np.float32), RATE)
+
+
+def test_the_error_on_such_numbers_names_the_file(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, 1e30 * noise, subtype="FLOAT")
+    with pytest.raises(SepvaeError, match=r"song\.wav: the model gave numbers"):
+        separator.separate_file(path, tmp_path / "out")
+    with pytest.raises(SepvaeError, match=r"song\.wav: the model gave numbers"):
+        separator.separate_to(path, io.BytesIO(), stem="bass")
 
 
 def test_progress_rises_to_one(separator: Separator, noise: np.ndarray) -> None:
@@ -245,6 +261,12 @@ def test_written_stems_null_against_the_file(
     for stem, samples in written.items():
         np.testing.assert_allclose(samples, same[stem], atol=2 * step, rtol=0)
     assert (result.gain, result.loss, result.warnings) == (1, None, ())
+
+
+def test_a_name_of_dots_does_not_lead_out(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
+    for name in ("..wav", "...wav"):
+        result = separator.separate_file(song(tmp_path, noise[:, :500], name, format="WAV"), tmp_path / "out")
+        assert {path.parent for path in result} == {tmp_path / "out" / name}
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:

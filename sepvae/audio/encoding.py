@@ -31,7 +31,8 @@ class Encoding:
         name: the format, which is also the file name's ending.
         container: soundfile's name of the container.
         subtypes: soundfile's names of the sample formats, the only one for lossy codecs.
-        rates: sample rates that the codec has, ascending; empty when it has all.
+        rates: sample rates that the codec has, ascending; empty when it has all up to `max_rate`.
+        max_rate: the highest that it has, where `rates` is empty; None for no bound.
         max_channels: > 0.
         options: further arguments of `soundfile.SoundFile`.
     """
@@ -40,6 +41,7 @@ class Encoding:
     container: str
     subtypes: tuple[str, ...]
     rates: tuple[int, ...] = ()
+    max_rate: int | None = None
     max_channels: int = 64
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -50,7 +52,9 @@ class Encoding:
 
     def rate_for(self, sample_rate: int) -> int:
         """Return the codec's rate for a signal: its own, else the next higher one, else the highest."""
-        if not self.rates or sample_rate in self.rates:
+        if not self.rates:
+            return sample_rate if self.max_rate is None else min(sample_rate, self.max_rate)
+        if sample_rate in self.rates:
             return sample_rate
         return next((rate for rate in self.rates if rate > sample_rate), self.rates[-1])
 
@@ -70,7 +74,14 @@ ENCODINGS = {
             max_channels=2,
             options={"bitrate_mode": "VARIABLE", "compression_level": 0.0},  # about 250 kbit/s in stereo
         ),
-        Encoding("ogg", "OGG", ("VORBIS",), max_channels=8, options={"compression_level": 0.3}),
+        Encoding(
+            "ogg",
+            "OGG",
+            ("VORBIS",),
+            max_rate=192_000,  # libvorbis crashes above 200 kHz
+            max_channels=8,
+            options={"compression_level": 0.3},
+        ),
         Encoding(
             "opus",
             "OGG",

@@ -67,6 +67,11 @@ def output_paths(
     return paths
 
 
+def track_of(path: Path) -> str:
+    """Name of an input in the template: its file name without the ending, unless dots alone would be left."""
+    return path.stem if path.stem.strip(".") else path.name
+
+
 def _real(path: Path) -> Path:
     """Where links lead; unlike `Path.resolve`, without an error where they lead in a circle."""
     return Path(os.path.realpath(path))
@@ -112,6 +117,7 @@ class StemFiles:
         try:
             for path in self._paths.values():
                 self._make_folder(path.parent)
+            self._check_places()
             self._writers = [self._open(path) for path in self._paths.values()]
             self._scratch = None if subtype == "FLOAT" else self._open_scratch()
         except BaseException:
@@ -164,6 +170,7 @@ class StemFiles:
         ]
         with ThreadPoolExecutor(len(self._writers)) as pool:
             list(pool.map(AudioWriter.finish, self._writers, finished))
+        self._check_places()
         for writer in self._writers:
             writer.publish()
         for folder in {path.parent for path in self._paths.values()}:
@@ -210,6 +217,12 @@ class StemFiles:
                 _sweep_once(folder.resolve())
         except OSError as error:
             raise OutputError(f"{folder}: the output folder cannot be made ({error.strerror})") from error
+
+    def _check_places(self) -> None:
+        """Raise where a folder has the name of a file, since no file can replace it."""
+        for path in self._paths.values():
+            if path.is_dir() and not path.is_symlink():
+                raise OutputError(f"{path}: cannot be written (is a folder)")
 
     def _open(self, path: Path) -> AudioWriter:
         writer = AudioWriter(path, self._encoding, self._subtype, self._file_rate, self._channels)

@@ -88,8 +88,12 @@ class AudioReader:
         """Refuse samples that are no numbers, and files that swell when decoded."""
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():
-            at_s = (self.frames_read + int(np.argmin(finite))) / self.info.sample_rate
-            raise AudioFileError(f"{self.path}: holds NaN or infinite samples, the first at {at_s:.3f} s")
+            first = int(np.argmin(finite))
+            at_s = (self.frames_read + first) / self.info.sample_rate
+            large = "" if np.isnan(block[first]).any() else " (or too large ones for 32-bit floats)"
+            raise AudioFileError(
+                f"{self.path}: holds NaN or infinite samples{large}, the first at {at_s:.3f} s"
+            )
         decoded = 4 * self.info.channels * (self.frames_read + len(block))
         if decoded > max(_BOMB_BYTES, _BOMB_RATIO * self._opened.st_size):
             raise AudioFileError(

@@ -17,7 +17,11 @@ def check_rate(sample_rate: int) -> int:
     Raises:
         ShapeError: not a whole number from 1 kHz to 1536 kHz.
     """
-    if isinstance(sample_rate, bool) or sample_rate != sample_rate or int(sample_rate) != sample_rate:
+    try:
+        whole = not isinstance(sample_rate, bool) and int(sample_rate) == sample_rate
+    except (TypeError, ValueError, OverflowError):  # None, a list, NaN, infinity
+        whole = False
+    if not whole:
         raise ShapeError(f"a sample rate is a whole number of hertz, found {sample_rate!r}")
     if not MIN_RATE <= sample_rate <= MAX_RATE:
         raise ShapeError(f"expected a sample rate from {MIN_RATE} to {MAX_RATE} Hz, found {sample_rate}")

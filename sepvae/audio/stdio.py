@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -10,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +54,7 @@ class WavStream:
     """Writes a wav of float samples to a file or a pipe, block by block.
 
     The length is not known before the end: where the file can be sought, the header is corrected then; in a
-    pipe it says "until the end", which all readers of pipes understand.
+    pipe, or where it appends to one, it says "until the end", which all readers of pipes understand.
 
     Args:
         file: binary and writable.
@@ -65,7 +71,7 @@ class WavStream:
         self._format = struct.pack(
             "<HHIIHH", _FLOAT_TAG, channels, sample_rate, min(sample_rate * align, _UNKNOWN), align, 32
         )
-        self._start = file.tell() if file.seekable() else None
+        self._start = file.tell() if file.seekable() and not _appends(file) else None
         self._write(riff_header(self._format, _UNKNOWN, _UNKNOWN))
 
     def write(self, block: NDArray[np.float32]) -> None:
@@ -85,18 +91,33 @@ class WavStream:
             try:
                 end = self._file.tell()
                 self._file.seek(self._start)
-                self._file.write(riff_header(self._format, self._data_bytes, riff_bytes))
+                self._write(riff_header(self._format, self._data_bytes, riff_bytes))
                 self._file.seek(end)
             except OSError as error:
                 raise _error(error) from error
         self._write(b"")
 
     def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
         try:
-            self._file.write(data)
+            while rest:  # a file without a buffer may take a part only
+                taken = self._file.write(rest)
+                if not taken:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                rest = rest[taken:]
             self._file.flush()
         except OSError as error:
             raise _error(error) from error
+
+
+def _appends(file: BinaryIO) -> bool:
+    """Whether all that is written goes to the end, as with `>>` in a shell, wherever the file has been sought."""
+    if fcntl is None:
+        return False
+    try:
+        return bool(fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND)
+    except (OSError, AttributeError):  # no file of the system
+        return False
 
 
 def _error(error: OSError) -> OutputError:

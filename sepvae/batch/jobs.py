@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from sepvae.errors import SepvaeError
+from sepvae.audio.outputs import output_paths, track_of
+from sepvae.errors import AudioFileError, OutputError, SepvaeError
+from sepvae.separation.provenance import read_provenance, sha256_of
 
 STDIN = "-"
 """What stands for standard input among the inputs."""
@@ -52,11 +55,14 @@ def find_jobs(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stdin: Path | None = None,
+    on_result: Callable[[Path], None] = lambda path: None,
 ) -> list[Job]:
     """List the files that are meant by files, folders and patterns, each once.
 
-    Folders are searched with all their sub-folders, which become part of the track's name; hidden files, and
-    those in the output folder, are left out.
+    Folders are searched with all their sub-folders, which become part of the track's name; hidden files are
+    left out. So are results of earlier runs: of folders and patterns that hold the output folder, all that
+    is in there; otherwise the stems in it that sepvae has made, and those of another input even if they are
+    named by themselves.
 
     Args:
         inputs: files, which need not exist, folders, and patterns such as `music/**/*.flac`; a pattern that is
@@ -66,18 +72,36 @@ def find_jobs(
             below the folder, each of its folders, and the bare name, without regard to case.
         exclude: patterns of those to leave out.
         stdin: file that holds what came from standard input, which the input `-` means.
+        on_result: called with every result of an earlier run that is left out.
+
+    Raises:
+        AudioFileError: an input has no name.
     """
     found: dict[str, tuple[Path, str, str]] = {}
-    for entry in _expanded(inputs):
+    results: dict[str, Path] = {}
+    for entry, folder in _expanded(inputs):
+        if not entry:
+            raise AudioFileError("'': no such file")
         if entry == STDIN and stdin is not None:
             found.setdefault(os.path.realpath(stdin), (stdin, "stdin", STDIN))
-        elif os.path.isdir(entry):
-            for path, track in _in_folder(Path(entry), Path(out_dir), include, exclude):
-                found.setdefault(os.path.realpath(path), (path, track, ""))
+            continue
+        if os.path.isdir(entry):
+            folder = folder or Path(entry)
+            files = list(_in_folder(Path(entry), include, exclude))
         else:
             path = Path(entry)
             path = path.absolute() if str(path) == STDIN else path  # libsndfile takes - for stdin
-            found.setdefault(os.path.realpath(path), (path, path.stem, ""))
+            files = [(path, track_of(path))]
+        for path, track in files:
+            if folder is not None and _is_result(path, folder, out_dir):
+                results[os.path.realpath(path)] = path
+            else:
+                found.setdefault(os.path.realpath(path), (path, track, ""))
+    for real in _stems_of_others({real: path for real, (path, *_) in found.items()}, out_dir):
+        results[real] = found.pop(real)[0]
+    for real, path in results.items():
+        if real not in found:
+            on_result(path)
     wanted = {track.casefold() for _, track, _ in found.values()}
     owner: dict[str, Path] = {}
     jobs = []
@@ -112,28 +136,90 @@ def read_manifest(file: IO[bytes]) -> list[str]:
     return [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
 
 
-def _expanded(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """The inputs with what patterns match in their place."""
+def check_inputs_stay(
+    jobs: Sequence[Job], out_dir: Path, template: str, stems: Sequence[str], ext: str
+) -> None:
+    """Raise where a stem of one input would overwrite another input.
+
+    Args:
+        jobs: all inputs of the batch.
+        out_dir, template, stems, ext: what names the outputs, as in `output_paths`.
+
+    Raises:
+        OutputError: one would.
+    """
+    inputs = {key: job for job in jobs if (key := _identity(job.path)) is not None}
+    for job in jobs:
+        try:
+            paths = output_paths(out_dir, template, job.track, stems, ext)
+        except OutputError:  # said when its turn comes
+            continue
+        for path in paths.values():
+            other = inputs.get(_identity(path) or (0, 0))
+            if other is not None and other is not job:
+                raise OutputError(f"{path}: this stem of {job} would overwrite the input {other}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, whatever its name; None where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _expanded(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[str, Path | None]]:
+    """The inputs with what patterns match in their place, and the folder that a pattern looks in."""
     for entry in (os.fspath(path) for path in inputs):
         matches = []
         if glob.has_magic(entry) and not os.path.lexists(entry):
             matches = sorted(glob.glob(entry, recursive=True))
-        yield from matches or [entry]
+        parts = itertools.takewhile(lambda part: not glob.has_magic(part), Path(entry).parts)
+        folder = Path(*parts) if matches else None
+        yield from ((match, folder) for match in matches or [entry])
 
 
-def _in_folder(
-    folder: Path, out_dir: Path, include: Sequence[str], exclude: Sequence[str]
-) -> Iterator[tuple[Path, str]]:
+def _is_result(path: Path, folder: Path, out_dir: str | os.PathLike[str]) -> bool:
+    """Whether a file that was found below a folder is a result of an earlier run."""
+    if not _lies_in(path, out_dir):
+        return False
+    return not _lies_in(folder, out_dir) or read_provenance(path) is not None
+
+
+def _lies_in(path: Path, folder: str | os.PathLike[str]) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _stems_of_others(inputs: Mapping[str, Path], out_dir: str | os.PathLike[str]) -> list[str]:
+    """The inputs in the output folder that are stems of other inputs, by their real paths."""
+    made_from = {}
+    for real, path in inputs.items():
+        if _lies_in(path, out_dir) and (made := read_provenance(path)) is not None:
+            made_from[real] = made.get("input_sha256")
+    if not made_from:
+        return []
+    hashes = {}
+    for real, path in inputs.items():
+        try:
+            hashes[real] = sha256_of(path)
+        except AudioFileError:  # said when its turn comes
+            continue
+    return [
+        real
+        for real, origin in made_from.items()
+        if any(sha256 == origin for other, sha256 in hashes.items() if other != real)
+    ]
+
+
+def _in_folder(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[Path, str]]:
     """Audio files below a folder in a fixed order, with their names relative to it and without ending."""
-    results = out_dir.resolve()
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
         if path.suffix.lower() not in AUDIO_ENDINGS or hidden or not path.is_file():
             continue
         if (include and not _matches(relative, include)) or _matches(relative, exclude):
-            continue
-        if results != folder.resolve() and path.resolve().is_relative_to(results):
             continue
         yield path, relative.with_suffix("").as_posix()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from sepvae.audio.encoding import LOSSLESS
 from sepvae.audio.partial import write_whole
-from sepvae.batch.jobs import Job
+from sepvae.batch.jobs import AUDIO_ENDINGS, Job
 from sepvae.errors import OutputError
 from sepvae.separator import SeparatedFile
 
@@ -73,6 +74,28 @@ def count(entries: Iterable[Entry]) -> dict[str, int]:
     """How many inputs have which status, for those that occur."""
     found = Counter(entry["status"] for entry in entries)
     return {status: found[status] for status in STATUSES if found[status]}
+
+
+def check_report(path: Path) -> None:
+    """Refuse to put a report in the place of anything else.
+
+    Raises:
+        OutputError: the name is one of audio, or there is something there that is no report.
+    """
+    if path.suffix.lower() in AUDIO_ENDINGS:
+        raise OutputError(f"{path}: a report is JSON, so its name cannot end in {path.suffix}")
+    if not path.exists():
+        return
+    known = False
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(1000)
+            known = not head or re.match(rb'\s*\{\s*"report_version"', head) is not None
+    except OSError as error:
+        raise OutputError(f"{path}: the report cannot be written ({error.strerror})") from error
+    if not known:
+        raise OutputError(f"{path}: exists and is no report of sepvae")
 
 
 def write_report(path: str | os.PathLike[str], head: Mapping[str, Any], entries: list[Entry]) -> None:

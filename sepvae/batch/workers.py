@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import torch
 
 from sepvae.audio.outputs import TEMPLATE
-from sepvae.batch.jobs import Job
+from sepvae.batch.jobs import STDIN, Job
 from sepvae.batch.report import Entry, failure, success
 from sepvae.errors import OutputError, SepvaeError
 from sepvae.separator import SEGMENT_S, SeparatedFile, Separator
@@ -108,7 +108,8 @@ class Worker:
         try:
             result = self._separate(job, progress)
         except SepvaeError as error:
-            return failure(job, str(error))
+            text = str(error)
+            return failure(job, text.replace(str(job.path), "stdin") if job.name == STDIN else text)
         except MemoryError:
             return failure(job, f"{job}: not enough memory")
         except Exception as error:  # a fault of ours, which must not cost the other inputs

@@ -56,7 +56,9 @@ def list_datasets() -> None:
     "--set", "options", multiple=True, metavar="KEY=VALUE", help="Option of the dataset; can be repeated."
 )
 @click.option(
-    "--rate", type=click.IntRange(min=1000), help="Sample rate of the sets in Hz, instead of the usual one."
+    "--rate",
+    type=click.IntRange(1000, 1_536_000),
+    help="Sample rate of the sets in Hz, instead of the usual one.",
 )
 @click.option(
     "--channels", type=click.IntRange(1, 2), help="Channels of the sets, instead of the usual count."

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepvae.errors import OutputError, ShapeError
+from sepvae.cli.messages import SEED
+from sepvae.errors import NonFiniteError, OutputError, ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +38,11 @@ def _out_option(command: Any) -> Any:
 
 def _seed_option(command: Any) -> Any:
     return click.option(
-        "--seed", default=0, show_default=True, help="Random seed of the draws and the first phases."
+        "--seed",
+        default=0,
+        show_default=True,
+        type=SEED,
+        help="Random seed of the draws and the first phases.",
     )(command)
 
 
@@ -111,8 +118,10 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 
     vaes, weights = _load(model)
     name = _source_of(stem, source, vaes)
+    _check_inputs_stay([out], stem)
     audio, rate, x = _read(stem, vaes)
-    means, spreads = generation.encode(vaes, name, x)
+    with _named(stem):
+        means, spreads = generation.encode(vaes, name, x)
     levels, steps = codec.quantise(means, spreads, step=step, drop=drop)
     frames = means[0].shape[-1] * generation.LATENT_FRAMES[0]
     coded = codec.CodedStem(name, weights, rate, audio.shape[0], audio.shape[1], frames, levels, steps)
@@ -133,6 +142,7 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     from sepvae.errors import CheckpointError
 
     vaes, weights = _load(model)
+    _check_inputs_stay([out], latents)
     coded = codec.read(latents, vaes.config.vae)
     if coded.weights != weights:
         raise CheckpointError(f"{latents}: coded with other weights than those of {model}")
@@ -170,9 +180,13 @@ def interpolate(
 
     vaes, _ = _load(model)
     name = _source_of(first, source, vaes)
+    _check_inputs_stay(_numbered(out, number), first, second)
     a, b = (_read(path, vaes)[2] for path in (first, second))
     length = min(a.shape[1], b.shape[1])
-    one, other = (generation.encode(vaes, name, x[:, :length])[0] for x in (a, b))
+    with _named(first):
+        one = generation.encode(vaes, name, a[:, :length])[0]
+    with _named(second):
+        other = generation.encode(vaes, name, b[:, :length])[0]
     for index, path in enumerate(_numbered(out, number)):
         between = generation.interpolate(one, other, (index + 1) / (number + 1))
         sound = generation.synthesise(
@@ -194,8 +208,10 @@ def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
+    _check_inputs_stay([out], stem)
     audio, rate, x = _read(stem, vaes)
-    clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
+    with _named(stem):
+        clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
     write_sound(out, change_rate(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
     click.echo(os.fsencode(out))
 
@@ -221,12 +237,27 @@ def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, int, Tensor]:
     return audio, rate, at_rate.expand(2, -1)
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file it is that leads to numbers that are not finite."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{path}: {error}") from None
+
+
 def _source_of(stem: Path, source: str | None, model: SeparationVAE) -> str:
     name = stem.stem if source is None else source
     if name not in model.config.sources:
         known = ", ".join(model.config.sources)
         raise ShapeError(f"{name!r} is no source of the model: choose --source among {known}")
     return name
+
+
+def _check_inputs_stay(outputs: Sequence[Path], *inputs: Path) -> None:
+    for path in outputs:
+        if any(path.exists() and file.exists() and path.samefile(file) for file in inputs):
+            raise OutputError(f"{path}: this output would overwrite its input")
 
 
 def _numbered(out: Path, number: int) -> list[Path]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sepvae.batch.jobs import Job
     from sepvae.batch.report import Entry
 
+SEED = click.IntRange(0, (1 << 32) - 1)
+"""Numbers that a generator can be seeded with."""
+
 _REMARKABLE_DB = -60  # energy beyond the model's reach from here on is worth a word
 
 
@@ -47,6 +50,8 @@ class Messages:
                 transient=True,
             )
         self._cleanup = contextlib.ExitStack()
+        self.stdout_failed = False
+        """Whether paths were lost, since stdout is full or its reader has gone."""
 
     def __enter__(self) -> Self:
         if self._progress is not None:
@@ -97,7 +102,12 @@ class Messages:
             self.remark(f"{job}: {warning}")
         self.remark(f"{job}: {_summary(entry, residual_source)}")
         for output in entry["outputs"].values():
-            self._above_bars(os.fsencode(output["path"]), err=False)
+            try:
+                self._above_bars(os.fsencode(output["path"]), err=False)
+            except OSError as error:
+                self.stdout_failed = True
+                _give_up_stdout()
+                self.error(f"stdout: cannot be written ({error.strerror})")
 
     def total(self, counts: Mapping[str, int]) -> None:
         self.remark(", ".join(f"{number} {status}" for status, number in counts.items()))
@@ -106,14 +116,22 @@ class Messages:
         """Print past the console, which would hold back what must be seen, with the bars out of the way."""
         if self._progress is not None:
             self._progress.stop()
-        click.echo(text, err=err)
-        if self._progress is not None:
-            self._progress.start()
+        try:
+            click.echo(text, err=err)
+        finally:
+            if self._progress is not None:
+                self._progress.start()
 
 
 def one_line(text: str) -> str:
     """Text without control characters, which a file's name may hold, so that it stays one harmless line."""
     return "".join(char if char.isprintable() or ord(char) > 0xFF else ascii(char)[1:-1] for char in text)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still printed vanish, so that neither the next path nor the end of the program fails on it."""
+    with open(os.devnull, "wb") as null, contextlib.suppress(OSError):
+        os.dup2(null.fileno(), sys.stdout.fileno())
 
 
 def _summary(entry: Entry, residual_source: str) -> str:

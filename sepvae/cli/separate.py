@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepvae.cli.messages import Messages, names, quiet_libraries
+from sepvae.cli.messages import SEED, Messages, names, quiet_libraries
 from sepvae.errors import OutputError, SepvaeError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ PIPE = "-"
     metavar="N",
     help="Number of steps that fit the sources' levels and tone to the mixture; by default that of --quality.",
 )
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Number of worker processes."
 )
@@ -159,17 +159,18 @@ def separate(
         if not verbose:
             stack.enter_context(quiet_libraries())
         messages = stack.enter_context(Messages(quiet=quiet))
-        batch = _find(inputs, manifests, include, exclude, task, stack)
+        batch = _find(inputs, manifests, include, exclude, task, messages, stack)
         count = min(jobs, len(batch))
         task = replace(task, threads=threads or share_of_threads(count))
         if out == PIPE:
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
+            _check_inputs_stay(batch, task, crew)
         messages.start(task.model, crew.info, count, batch)
         head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
         entries = _run_batch(batch, crew, messages, head, report)
-    if any(entry["status"] not in ("done", "skipped") for entry in entries):
+    if messages.stdout_failed or any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
 
 
@@ -202,6 +203,7 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     """Refuse at once what could not be done at the end."""
     from sepvae.audio.encoding import choose_encoding
     from sepvae.audio.outputs import output_paths
+    from sepvae.batch.report import check_report
 
     choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
@@ -211,6 +213,7 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
         folder = Path(report).parent
         if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise OutputError(f"{report}: the report cannot be written, {folder} is not a writable folder")
+        check_report(Path(report))
 
 
 def _find(
@@ -219,6 +222,7 @@ def _find(
     include: Sequence[str],
     exclude: Sequence[str],
     task: Task,
+    messages: Messages,
     stack: ExitStack,
 ) -> list[Job]:
     """The inputs as a list of jobs; what comes from stdin is kept until the stack is closed."""
@@ -231,6 +235,8 @@ def _find(
         raise SepvaeError("stdin can be read only once, so - can be only one of the inputs and manifests")
     wanted = list(inputs)
     for manifest in manifests:
+        if manifest == PIPE:
+            _check_stdin()
         try:
             with click.open_file(manifest, "rb") as file:
                 wanted += read_manifest(file)
@@ -238,13 +244,36 @@ def _find(
             raise SepvaeError(f"{manifest}: the manifest cannot be read ({error.strerror})") from error
     stdin = None
     if PIPE in inputs:
+        _check_stdin()
         stdin = stack.enter_context(spooled(sys.stdin.buffer))
-    batch = find_jobs(wanted, task.out, include=include, exclude=exclude, stdin=stdin)
+    results: list[Path] = []
+    batch = find_jobs(
+        wanted, task.out, include=include, exclude=exclude, stdin=stdin, on_result=results.append
+    )
     if not batch:
-        raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}")
+        but = f" but results in the output folder: {len(results)}" if results else ""
+        raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}{but}")
+    if results:
+        messages.remark(f"results of earlier runs in the output folder, left out: {len(results)}")
     if len(batch) > 1 and "{track}" not in task.template:
         raise OutputError(f"template {task.template!r}: needs {{track}} to tell {len(batch)} inputs apart")
     return batch
+
+
+def _check_stdin() -> None:
+    if sys.stdin is None:
+        raise SepvaeError("stdin: is closed")
+
+
+def _check_inputs_stay(batch: Sequence[Job], task: Task, crew: Crew) -> None:
+    """Refuse to replace one input by a stem of another one; otherwise only `overwrite` asks for it."""
+    from sepvae.batch.jobs import check_inputs_stay
+    from sepvae.separation.selection import Selection
+
+    if task.existing == "overwrite" and len(batch) > 1:
+        info = crew.info
+        stems = Selection(info["sources"], info["residual_source"], task.stems, task.two_stems).names
+        check_inputs_stay(batch, task.out, task.template, stems, task.format)
 
 
 def _crew(task: Task, count: int, engine: str, ray_address: str | None) -> Crew:
@@ -262,6 +291,8 @@ def _stdout_crew(task: Task, inputs: int) -> Crew:
     """A worker that writes its one stem to stdout."""
     from sepvae.batch.workers import InProcessCrew, PipeWorker
 
+    if sys.stdout is None:
+        raise OutputError("stdout: is closed")
     if inputs != 1:
         raise OutputError(f"stdout takes the stem of one input, found {inputs}")
     return InProcessCrew(PipeWorker(task, sys.stdout.buffer))

@@ -72,6 +72,8 @@ def prepare(
 ) -> Path:
     """Decode a dataset into a prepared set; what is complete is kept, what cannot be read is left out and named.
 
+    Tracks of an earlier run that are in another split now, or in none, are removed.
+
     Args:
         dataset: the reader.
         root: folder of the raw files.
@@ -110,6 +112,7 @@ def prepare(
         raise DataError(
             f"no track of {dataset.name} under {root} can be read; the first: {next(iter(skipped.values()))}"
         )
+    _remove_others(dataset, made, out)
     if not any(track.split == "valid" for track in made):
         logger.warning("no track is kept for validation: train with data.valid=[]")
     return _write_manifest(settings, made, skipped, out)
@@ -140,6 +143,18 @@ def _sweep(folder: Path) -> None:
     for draft in folder.iterdir() if folder.is_dir() else ():
         if draft.name.startswith("."):
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_others(dataset: Dataset, made: Sequence[RawTrack], out: Path) -> None:
+    """Take away tracks that an earlier run made of raw files that have gone, or that are in another split now."""
+    keep = {out / track.split / track.name for track in made}
+    for folder in sorted(out.glob("*/*/")):
+        if folder in keep or folder.is_symlink() or folder.name.startswith("."):
+            continue
+        info = read_info(folder)
+        if info.get("dataset") == dataset.name and "made_from" in info:
+            shutil.rmtree(folder, ignore_errors=True)
+            logger.warning("removed %s: the raw data has it no more", folder.relative_to(out).as_posix())
 
 
 def _read_json(path: Path) -> dict:

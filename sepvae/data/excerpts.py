@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,11 @@ from functools import cached_property
 import numpy as np
 
 from sepvae.data import corpora
+from sepvae.data.datasets.decode import is_cut_short
+from sepvae.errors import DataError
 from sepvae.signal import metrics
+
+log = logging.getLogger(__name__)
 
 BLOCK_S = 30.0
 """Length of a stretch unless told otherwise."""
@@ -92,7 +97,13 @@ def excerpts(
         grid: every stretch starts on a multiple of this many samples, int > 0.
         max_seconds: only this much of the track's beginning, > 0.
         block_s: length of a stretch, a whole number of scoring windows.
+
+    Raises:
+        DataError: a stem cannot be read, or holds NaN or infinite samples.
     """
+    for path in track.files.values():
+        if is_cut_short(path):
+            log.warning("%s ends before its header says so; what is there is scored", path)
     stems = corpora.read_stems(track, sample_rate) if track.sample_rate != sample_rate else None
     total = track.frames if stems is None else max(stem.shape[1] for stem in stems.values())
     length = total if max_seconds is None else min(total, round(max_seconds * sample_rate))
@@ -103,6 +114,8 @@ def excerpts(
         for k, source in enumerate(sources):
             if source in track.files:
                 references[k] = _read(track, source, stems, start, stop)
+                if not np.isfinite(references[k]).all():
+                    raise DataError(f"{track.files[source]} holds NaN or infinite samples")
         inner = slice(span.start - start, span.stop - start)
         yield Excerpt(track.name, tuple(sources), references, inner, sample_rate)
 

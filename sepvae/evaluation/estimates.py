@@ -44,7 +44,7 @@ def evaluate_estimates(
         names: source of the dataset -> name of the stem where the tool calls it something else.
         out: folder for `report.json`; None writes nothing.
         museval: also take BSSEval v4, which is slow.
-        max_seconds: only this much of every track's beginning, > 0.
+        max_seconds: only this much of every track's beginning, >= 0.001.
 
     Returns:
         What the JSON file says, in the layout of a model's report; the stems are its method "model".
@@ -53,8 +53,7 @@ def evaluate_estimates(
         DataError: the dataset or a stem is missing or unreadable, not finite, or of another rate or length.
         OutputError: the report cannot be written.
     """
-    if max_seconds is not None and not max_seconds > 0:
-        raise DataError(f"max_seconds must be above zero, found {max_seconds}")
+    summary.check_seconds(max_seconds)
     sources = dataset_sources(dataset)
     unknown = sorted(set(names or {}) - set(sources))
     if unknown:

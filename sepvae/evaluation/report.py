@@ -66,7 +66,7 @@ def evaluate(
         static_eq_from: dataset whose songs give the mean spectra of the static EQ, or a file that
             `StaticEQ.save` wrote; None leaves the static EQ out.
         museval: also take BSSEval v4, which is slow.
-        max_seconds: only this much of every track's beginning, > 0.
+        max_seconds: only this much of every track's beginning, >= 0.001.
         quality: fast, balanced or best, for all models.
         refine: steps of refinement instead of the quality's.
         present: tell the models which sources each track has.
@@ -76,11 +76,10 @@ def evaluate(
 
     Raises:
         CheckpointError: a model cannot be loaded.
-        DataError: the dataset has no track, or max_seconds is not above zero.
+        DataError: the dataset has no track, or max_seconds is out of its range.
         OutputError: a result cannot be written.
     """
-    if max_seconds is not None and not max_seconds > 0:
-        raise DataError(f"max_seconds must be above zero, found {max_seconds}")
+    summary.check_seconds(max_seconds)
     separator = _separator(model, device, quality, refine)
     sources, rate = separator.model.config.sources, separator.model.config.sample_rate
     peers = {"frozen": frozen, "mask net": mask_net}

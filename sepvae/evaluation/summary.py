@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sepvae.audio.partial import write_whole
-from sepvae.errors import OutputError
+from sepvae.errors import DataError, OutputError
 from sepvae.evaluation import bss_eval
 from sepvae.signal import metrics
 from sepvae.signal.metrics import WindowScore
@@ -56,6 +56,16 @@ def leakage(levels_db: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         for source, tracks in levels_db.items()
         if tracks
     }
+
+
+def check_seconds(max_seconds: float | None) -> None:
+    """Raise where a track's beginning of this many seconds is no length to score.
+
+    Raises:
+        DataError: it is none.
+    """
+    if max_seconds is not None and not 0.001 <= max_seconds <= 1e9:
+        raise DataError(f"max_seconds must be from 0.001 to 1e9, found {max_seconds}")
 
 
 def protocol(*, max_seconds: float | None, museval: bool) -> dict[str, Any]:

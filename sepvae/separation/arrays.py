@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,7 +21,7 @@ from sepvae.models.separation import SeparationModel
 from sepvae.progress import Meter, OnProgress
 from sepvae.separation.device import autocast_dtype, find_device
 from sepvae.separation.quality import Quality, choose
-from sepvae.separation.selection import Presence
+from sepvae.separation.selection import Presence, listed
 from sepvae.separation.streaming import SeparationStream
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_S = 18.0
 """Default length of a chunk: longer ones spend less on context, and more memory."""
+
+_TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 Audio = TypeVar("Audio", NDArray[Any], Tensor)
 
@@ -122,7 +124,7 @@ class ArraySeparator:
         """Type that the network computes in."""
         return "float32" if self._autocast is None else str(self._autocast).removeprefix("torch.")
 
-    def presence(self, present: Sequence[str] | None = None) -> Presence:
+    def presence(self, present: Iterable[str] | None = None) -> Presence:
         """Return which sources a recording has.
 
         Raises:
@@ -136,7 +138,7 @@ class ArraySeparator:
         channels: int,
         *,
         segment_s: float | None = None,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
     ) -> SeparationStream:
         """Return a stream that takes blocks of a signal and gives back stems as they get ready.
 
@@ -162,7 +164,7 @@ class ArraySeparator:
         audio: Audio,
         sample_rate: int,
         *,
-        present: Sequence[str] | None = None,
+        present: Iterable[str] | None = None,
         progress: OnProgress | None = None,
     ) -> dict[str, Audio]:
         """Separate a signal, or a batch of signals one after another.
@@ -186,22 +188,25 @@ class ArraySeparator:
             CancelledError: `progress` returned False.
         """
         report = Meter(progress)
+        present = None if present is None else listed(present)
         if isinstance(audio, Tensor):
             dtype = audio.dtype
+            if audio.layout != torch.strided or audio.is_meta or dtype not in _TENSOR_TYPES:
+                raise ShapeError(f"expected a dense tensor of float samples, found {dtype}, {audio.layout}")
             wide = audio.detach().float() if dtype == torch.bfloat16 else audio.detach()
             stems = self._separate(wide.cpu().numpy(), sample_rate, present, report)
             return {name: torch.from_numpy(stem).to(audio.device, dtype) for name, stem in stems.items()}
         return self._separate(audio, sample_rate, present, report)
 
     def _separate(
-        self, audio: NDArray[Any], sample_rate: int, present: Sequence[str] | None, report: Meter
+        self, audio: NDArray[Any], sample_rate: int, present: Iterable[str] | None, report: Meter
     ) -> dict[str, NDArray[Any]]:
         if not isinstance(audio, np.ndarray) or not np.issubdtype(audio.dtype, np.floating):
             found = audio.dtype if isinstance(audio, np.ndarray) else type(audio).__name__
             raise ShapeError(f"expected an array of float samples, found {found}")
         if not 1 <= audio.ndim <= 3 or audio.size == 0:
             raise ShapeError(f"expected samples [B, C, L], [C, L] or [L], found {list(audio.shape)}")
-        batch = audio.reshape((1,) * (3 - audio.ndim) + audio.shape)
+        batch = np.asarray(audio).reshape((1,) * (3 - audio.ndim) + audio.shape)
         _, channels, length = batch.shape
         if channels > MAX_CHANNELS:
             raise ShapeError(f"expected at most {MAX_CHANNELS} channels [C, L], found {list(audio.shape)}")

@@ -18,7 +18,7 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()  # a device such as meta computes nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # An AssertionError where torch was built without CUDA.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

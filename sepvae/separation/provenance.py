@@ -103,7 +103,7 @@ def look_for(paths: Mapping[str, Path], origin: Origin) -> Earlier:
     found = {}
     same = True
     for stem, path in there.items():
-        made = _read(path)
+        made = read_provenance(path)
         if made is None:
             return Earlier(tuple(there.values()), foreign=f"{path}: exists and was not made by sepvae")
         if made.get("input_sha256") != origin.input_sha256:
@@ -119,7 +119,7 @@ def look_for(paths: Mapping[str, Path], origin: Origin) -> Earlier:
     )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_provenance(path: Path) -> dict[str, Any] | None:
     """What a stem tells about its making; None for a file that is none."""
     if not path.is_file():
         return None

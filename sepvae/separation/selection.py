@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,11 @@ from sepvae.errors import ShapeError
 
 REST = "no_"
 """Prefix of a stem that holds everything but one source."""
+
+
+def listed(names: Iterable[str]) -> tuple[str, ...]:
+    """Names in the order in which they were given, those of a set in that of the alphabet."""
+    return tuple(sorted(names, key=str) if isinstance(names, Set) else names)
 
 
 class Presence:
@@ -26,9 +31,9 @@ class Presence:
     """
 
     def __init__(
-        self, sources: Sequence[str], residual_source: str, names: Sequence[str] | None = None
+        self, sources: Sequence[str], residual_source: str, names: Iterable[str] | None = None
     ) -> None:
-        given = sources if names is None else names
+        given = listed(sources if names is None else names)
         unknown = [name for name in given if name not in sources]
         if unknown or not given:
             found = ", ".join(map(repr, unknown)) or "none"
@@ -60,14 +65,14 @@ class Selection:
         self,
         sources: Sequence[str],
         residual_source: str,
-        stems: Sequence[str] | None = None,
+        stems: Iterable[str] | None = None,
         two_stems: str | None = None,
     ) -> None:
         if stems is not None and two_stems is not None:
             raise ShapeError("choose either stems or two_stems")
-        chosen = sources if stems is None else stems
+        chosen = listed(sources if stems is None else stems)
         if two_stems is not None:
-            chosen = [two_stems] if two_stems not in sources else [two_stems, REST + two_stems]
+            chosen = (two_stems,) if two_stems not in sources else (two_stems, REST + two_stems)
         parts = {source: np.array([other == source for other in sources]) for source in sources}
         parts |= {REST + source: ~part for source, part in parts.items()}
         unknown = [name for name in chosen if name not in parts]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepvae.audio.resample import Resampler
-from sepvae.errors import SepvaeError, ShapeError
+from sepvae.errors import NOT_FINITE, NonFiniteError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, context_frames
 from sepvae.separation.highs import Highs
@@ -59,9 +59,11 @@ class SeparationStream:
         quality: Quality | None = None,
         presence: Presence | None = None,
     ) -> None:
-        if not segment_s > 0 or math.isinf(segment_s):
-            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
+        if not isinstance(channels, int | np.integer) or channels < 1:
+            raise ShapeError(f"expected one channel or more, found {channels!r}")
         config = model.config
+        if not segment_s > 0 or math.isinf(segment_s * config.sample_rate):
+            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
         quality = quality or Quality()
         self._model, self._channels = model, channels
         self._presence = presence or Presence(config.sources, config.residual_source)
@@ -94,6 +96,7 @@ class SeparationStream:
         self._wanted_frames = self._filters[0].core_frames
         self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
         self._energy = self._residual_energy = 0.0
+        self._finished = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -138,8 +141,12 @@ class SeparationStream:
 
         Raises:
             ShapeError: wrong number of channels, or not float.
-            SepvaeError: the model gave numbers that are not finite.
+            NonFiniteError: the model gave numbers that are not finite.
+            SepvaeError: the stream has been finished.
         """
+        self._check_open()
+        if not isinstance(block, np.ndarray):
+            raise ShapeError(f"expected an array of float samples, found {type(block).__name__}")
         if block.ndim != 2 or block.shape[0] != self._channels or not np.issubdtype(block.dtype, np.floating):
             expected = f"float samples [{self._channels}, n]"
             raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
@@ -149,8 +156,18 @@ class SeparationStream:
         )
 
     def finish(self) -> NDArray[Any]:
-        """Return the rest of the stems; nothing can be pushed afterwards."""
+        """Return the rest of the stems; nothing can be pushed afterwards.
+
+        Raises:
+            SepvaeError: it was called before.
+        """
+        self._check_open()
+        self._finished = True
         return self._add_residual(self._separate(self._to_model.finish(), last=True), last=True)
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise SepvaeError("the stream has been finished")
 
     def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
         """Stems of the present sources without the residual, at the signal's rate, [C, n] -> [K', C, m]."""
@@ -185,9 +202,7 @@ class SeparationStream:
         if stems.shape[-1] < length:
             stems = np.pad(stems, ((0, 0), (0, 0), (0, length - stems.shape[-1])))
         if not np.isfinite(stems).all():
-            raise SepvaeError(
-                "the model gave numbers that are not finite; is the input far beyond full scale?"
-            )
+            raise NonFiniteError(NOT_FINITE)
         out = stems.astype(signal.dtype)
         residual = signal.astype(np.float64)
         self._energy += float(np.vdot(residual, residual))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -35,7 +36,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
         complete: whether every value must be given; otherwise a recipe that lacks one is returned as it is written.
 
     Raises:
-        RecipeError: no such recipe, an unknown key, or a value that is missing.
+        RecipeError: no such recipe, no YAML, an unknown key, a value that is missing, or a seed that is none.
     """
     folder, name = resource_dir("recipes"), recipe.removesuffix(".yaml")
     search: list[str] = []
@@ -54,7 +55,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
         missing = lacks(config)
         if not missing:
             OmegaConf.resolve(config.model)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         if isinstance(error.__context__, RecipeError):  # what a resolver said
             raise error.__context__ from None
         raise RecipeError(f"recipe {recipe!r}: {' '.join(str(error).split())}") from error
@@ -63,6 +64,9 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     if missing:
         needed = ", ".join(f"{key}=..." for key in sorted(missing))
         raise RecipeError(f"recipe {recipe!r} needs {needed}")
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
+        raise RecipeError(f"seed must be a whole number from 0 to {(1 << 32) - 1}, found {seed!r}")
     return one_source(config)
 
 

@@ -82,6 +82,26 @@ def test_a_codec_without_the_rate_gets_its_next_higher_one(tmp_path: Path) -> No
     np.testing.assert_allclose(out[..., inner], np.broadcast_to(expected, out.shape)[..., inner], atol=0.02)
 
 
+@pytest.mark.parametrize("rate", [200_001, 384_000])
+def test_a_rate_that_vorbis_cannot_take_is_lowered(tmp_path: Path, stems: np.ndarray, rate: int) -> None:
+    """libvorbis would crash."""
+    _, out, written = write(stems, tmp_path, "ogg", "VORBIS", rate)
+    assert written == 192_000
+    assert abs(out.shape[-1] - 70_000 * written / rate) < 2
+
+
+def test_a_folder_in_the_way_of_one_file_stops_all(tmp_path: Path, stems: np.ndarray) -> None:
+    folder = tmp_path / "song" / "rest.wav"
+    with files(tmp_path) as run:
+        run.write(stems)
+        folder.mkdir()
+        with pytest.raises(OutputError, match=r"rest\.wav: cannot be written \(is a folder\)"):
+            run.commit()
+    assert list(folder.parent.iterdir()) == [folder]
+    with pytest.raises(OutputError, match="is a folder"):
+        files(tmp_path)  # before the work next time
+
+
 def test_without_commit_nothing_stays(tmp_path: Path, stems: np.ndarray) -> None:
     out = tmp_path / "deep" / "folder"
     with files(out) as run:

@@ -137,6 +137,10 @@ def nan_late(path: Path, noise: np.ndarray) -> None:
     soundfile.write(path, audio, RATE, format="WAV", subtype="FLOAT")
 
 
+def beyond_float32(path: Path, noise: np.ndarray) -> None:
+    soundfile.write(path, np.full(9, 1e300), RATE, subtype="DOUBLE", format="WAV")
+
+
 def infinite(path: Path, noise: np.ndarray) -> None:
     audio = noise.T.copy()
     audio[5, 0] = -np.inf
@@ -221,6 +225,7 @@ BAD = {
     "endless link": (lambda path, noise: path.symlink_to(path), "no such file|cannot be read"),
     "late NaN": (nan_late, r"NaN or infinite samples, the first at 3\.998 s"),
     "infinite": (infinite, "NaN or infinite"),
+    "beyond float32": (beyond_float32, r"NaN or infinite samples \(or too large ones for 32-bit floats\)"),
     "picture only": (picture_only, "holds no audio"),
     "playlist": (playlist, "not audio"),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sepvae.batch.jobs import Job, find_jobs, read_manifest
+from sepvae.errors import AudioFileError
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -42,6 +43,16 @@ def test_a_file_is_taken_as_it_is_named(tmp_path: Path) -> None:
         Job(named, "notes"),
         Job(tmp_path / "missing.wav", "missing"),
     ]
+
+
+def test_a_name_of_dots_is_one_folder_in_the_output_folder(tmp_path: Path) -> None:
+    paths = touch(tmp_path, "..wav", "...wav", ".wav")
+    assert [job.track for job in find_jobs(paths, tmp_path / "out")] == ["..wav", "...wav", ".wav"]
+
+
+def test_an_input_without_a_name_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match="'': no such file"):
+        find_jobs(["", tmp_path], tmp_path / "out")
 
 
 def test_an_input_given_twice_is_done_once(tmp_path: Path) -> None:

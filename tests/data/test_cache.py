@@ -72,6 +72,34 @@ def test_what_is_complete_is_kept_and_what_changed_is_made_again(raw: Path, tmp_
     assert {name.split("/")[1] for name in changed} == {"a"}
 
 
+def test_what_the_raw_data_has_no_more_is_removed_and_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    first = made(raw, out)
+    [valid] = first["splits"]["valid"]
+    others = sorted(first["splits"]["train"])
+    (out / "train" / "mine").mkdir()
+    (raw / "train").mkdir()
+    (raw / "valid").mkdir()
+    (raw / valid).rename(raw / "train" / valid)
+    (raw / others[0]).rename(raw / "valid" / others[0])
+    (raw / others[1]).rename(raw / "train" / others[1])
+    shutil.rmtree(raw / others[2])
+    again = made(raw, out)
+    assert {split: set(tracks) for split, tracks in again["splits"].items()} == {
+        "train": {valid, others[1]},
+        "valid": {others[0]},
+    }
+    assert {path.parent.relative_to(out).as_posix() for path in out.rglob("track.json")} == {
+        f"train/{valid}",
+        f"train/{others[1]}",
+        f"valid/{others[0]}",
+    }
+    assert (out / "train" / "mine").is_dir()
+    assert f"removed train/{others[2]}: the raw data has it no more" in caplog.text
+
+
 def test_other_settings_are_refused_by_what_differs(raw: Path, tmp_path: Path) -> None:
     first = made(raw, tmp_path / "out")
     with pytest.raises(DataError, match="made with sample_rate 8000, not 16000"):

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sepvae.data import corpora
 from sepvae.data.excerpts import excerpts, spans
+from sepvae.errors import DataError
 
 RATE = 1000
 
@@ -71,3 +73,23 @@ def test_the_mixture_is_the_sum_of_the_sources(track: corpora.Track) -> None:
     part = next(excerpts(track, ("drums", "bass"), RATE))
     np.testing.assert_allclose(part.mixture, part.references[0] + part.references[1], atol=1e-7)
     assert part.score(part.references)["drums"][0].si_sdr > 90
+
+
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE])
+def test_numbers_that_are_none_are_refused_with_the_file(tmp_path: Path, rate: int) -> None:
+    audio = np.zeros((40_000, 2), np.float32)
+    audio[35_000, 1] = np.nan
+    (tmp_path / "song").mkdir()
+    soundfile.write(tmp_path / "song" / "bass.wav", audio, RATE, subtype="FLOAT")
+    [track] = corpora.scan(tmp_path)
+    with pytest.raises(DataError, match=r"song/bass\.wav holds NaN"):
+        list(excerpts(track, ["bass"], rate))
+
+
+def test_a_stem_that_was_cut_is_named(track: corpora.Track, caplog: pytest.LogCaptureFixture) -> None:
+    list(excerpts(track, ["bass"], RATE))
+    assert not caplog.text
+    path = track.files["bass"]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    list(excerpts(track, ["bass"], RATE))
+    assert f"{path} ends before its header says so" in caplog.text

@@ -121,8 +121,9 @@ def test_the_same_call_gives_the_same_numbers(taught_model: SeparationVAE, one_s
 def test_what_does_not_fit_is_refused(
     taught_model: SeparationVAE, tiny_model, songs: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="max_seconds"):
-        evaluate(taught_model, songs, max_seconds=0)
+    for seconds in (0, 1e-9, float("inf"), float("nan")):
+        with pytest.raises(DataError, match="max_seconds"):
+            evaluate(taught_model, songs, max_seconds=seconds)
     with pytest.raises(DataError, match="mask net has other sources or another rate"):
         evaluate(taught_model, songs, mask_net=tiny_model)
     with pytest.raises(SepvaeError):

@@ -55,6 +55,20 @@ def test_a_single_recipe_sees_the_overrides_of_its_own_stage_only() -> None:
     assert [config.optim.max_steps for config in (solo, tuned, head)] == [7, 8, 1500]
 
 
+@pytest.mark.parametrize("seed", ["abc", "-5", "99999999999999999999", "1.5", "null"])
+def test_a_seed_that_no_generator_takes_is_refused(seed: str) -> None:
+    with pytest.raises(RecipeError, match="seed must be a whole number from 0"):
+        compose("music/vae", ["data.root=DATA", f"seed={seed}"])
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"a: \xff"])
+def test_a_recipe_that_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(RecipeError, match=r"bad\.yaml") as caught:
+        compose(str(tmp_path / "bad.yaml"))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_recipe_can_be_planned_without_what_is_still_to_be_given() -> None:
     todo = plan("music", ["seed=3"], complete=False)
     assert [lacks(config) for config in todo.stages] == [["data.root"]] * 3

@@ -1,0 +1,61 @@
+"""A wav that goes into a pipe or a file arrives whole, or the loss is told."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sepvae.audio.stdio import WavStream
+from sepvae.errors import OutputError
+
+RATE = 44100
+
+
+class Sluggish(io.RawIOBase):
+    """A file without a buffer that takes at most some bytes at a time, and a number of times only."""
+
+    def __init__(self, times: int) -> None:
+        self.content = b""
+        self._times = times
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int | None:
+        self._times -= 1
+        if self._times < 0:
+            return None
+        part = bytes(data)[:1000]  # type: ignore[call-overload]
+        self.content += part
+        return len(part)
+
+
+def test_a_file_that_takes_a_part_at_a_time_gets_all(noise: np.ndarray) -> None:
+    file = Sluggish(times=10**6)
+    wav = WavStream(file, RATE, 2)  # type: ignore[arg-type]
+    wav.write(noise)
+    wav.finish()
+    samples, _ = soundfile.read(io.BytesIO(file.content), dtype="float32")
+    np.testing.assert_array_equal(samples, noise.T)
+
+
+def test_a_file_that_takes_no_more_is_an_error(noise: np.ndarray) -> None:
+    wav = WavStream(Sluggish(times=9), RATE, 2)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="stdout"):
+        wav.write(noise)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="appending files can be sought elsewhere")
+def test_nothing_is_put_behind_a_wav_that_is_appended_to_a_file(tmp_path: Path, noise: np.ndarray) -> None:
+    path = tmp_path / "both"
+    path.write_bytes(b"mine")
+    with path.open("ab") as file:
+        wav = WavStream(file, RATE, 2)
+        wav.write(noise)
+        wav.finish()
+    assert path.read_bytes().startswith(b"mine")
+    samples, _ = soundfile.read(io.BytesIO(path.read_bytes()[4:]), dtype="float32")
+    np.testing.assert_array_equal(samples, noise.T)
