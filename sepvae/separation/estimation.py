@@ -101,16 +101,19 @@ class MaskStream:
         """Log-variances of some frames with the gains of the windows that reach them."""
         assert self._kept is not None
         assert self._basis is not None
-        out = self._kept[..., first - self._first : last - self._first].clone()  # [K, 2, N, t]
+        kept = self._kept[..., first - self._first : last - self._first]  # [K, 2, N, t]
         needed = gains.windows(first, last)
         self._gains = {w: g for w, g in self._gains.items() if w in needed}
+        field = kept.new_zeros(kept.shape[0], *kept.shape[2:])  # log-gains [K, N, t]
         for window in needed:
             if window not in self._gains:
                 self._gains[window] = self._fit(window)
             curve = self._gains[window] @ self._basis  # [K, N]
-            fade = gains.crossfade(first, last, window).to(out.device)  # [t]
-            out += curve[:, None, :, None] * fade
-        return out
+            start, stop = gains.span(window)
+            start, stop = max(start, first), min(stop, last)
+            fade = gains.crossfade(start, stop, window).to(kept.device)  # [t]
+            field[..., start - first : stop - first].addcmul_(curve[..., None], fade)
+        return kept + field.unsqueeze(1)
 
     def _fit(self, window: int) -> Tensor:
         """Log-gains of one window."""
@@ -127,16 +130,18 @@ class MaskStream:
 
     def _log_variances(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Log-variances and banded powers, the variances averaged over the levels that the network sees."""
+        levels_db = self._quality.levels_db
         total: Tensor | None = None
-        for level_db in self._quality.levels_db:
+        for level_db in levels_db:
             gain = 10 ** (level_db / 20)
             with _autocast(X.device, self._autocast):
                 heard = (X if gain == 1 else gain * X)[None]
                 found = self._model.log_variances(heard, self._told.to(X.device))[0, self._present].float()
-            found = found - 2 * math.log(gain)
             total = found if total is None else total + found
         assert total is not None
-        total = total / len(self._quality.levels_db)
+        if levels_db != (0.0,):
+            mean_db = sum(levels_db) / len(levels_db)
+            total = total / len(levels_db) - mean_db * math.log(10) / 10
         if not self._refines and self._drums is None:
             return total, total.new_zeros(0)
         P = self._model.banded_power(X).mean(0)  # [N, T]
