@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -32,7 +33,8 @@ PAN_LEVEL = 1
 LEVELS = 4
 FRAME_MULTIPLE = 1 << (LEVELS - 1)
 
-Pick = Callable[[int, Gaussian], Tensor]
+Pick = Callable[[int, Callable[[], Gaussian]], Tensor]
+"""Gives a level's latent; is told the level's index, and can ask for its prior, which costs time."""
 
 
 @dataclass(frozen=True)
@@ -97,35 +99,35 @@ class LadderDecoder(nn.Module):
         self.pan_factor = config.patch << PAN_LEVEL, 1 << PAN_LEVEL
         nn.init.zeros_(self.output.bias)  # type: ignore[arg-type]
 
-    def forward(self, pick: Pick, coarsest: Gaussian) -> tuple[Tensor, Tensor, list[Gaussian]]:
+    def forward(self, pick: Pick, coarsest: Gaussian) -> tuple[Tensor, Tensor]:
         """Run down the ladder.
 
         Args:
-            pick: called with a level's index and its prior, gives that level's latent.
+            pick: called for every level, the coarsest first, then for the pan latent.
             coarsest: prior of the coarsest level.
 
         Returns:
-            Normalised log-variance `[B, 1, N, T]`, balance of the channels `[B, 1, N, T]` in (-1, 1), and all priors.
+            Normalised log-variance `[B, 1, N, T]`, and balance of the channels `[B, 1, N, T]` in (-1, 1).
         """
-        priors = [coarsest]
-        h = self.inputs[0](pick(0, coarsest))
+        h = self.inputs[0](pick(0, lambda: coarsest))
         h = self.levels[0](h)
         for step in range(1, len(self.levels)):
             factor = 1 << (LATENT_LEVELS[step - 1] - LATENT_LEVELS[step])
             h = upsample(self.widen[step - 1](h), factor)
-            prior = self.priors[step - 1](h)[0]
-            priors.append(prior)
-            h = self.levels[step](h + self.inputs[step](pick(step, prior)))
+            z = pick(step, partial(self._prior, step, h))
+            h = self.levels[step](h + self.inputs[step](z))
             if LATENT_LEVELS[step] == PAN_LEVEL:
                 gate = self.pan_gate(h).float()  # [B, 1, F, T']
         out = self.output(functional.relu(self.norm(h))).float()  # [B, patch, F, T]
         level = out.permute(0, 2, 1, 3).flatten(1, 2).unsqueeze(1)  # [B, 1, N, T]
-        pan_prior = standard_normal(gate)
-        priors.append(pan_prior)
-        balance = torch.tanh(pick(len(self.levels), pan_prior) * gate)
+        balance = torch.tanh(pick(len(self.levels), lambda: standard_normal(gate)) * gate)
         bands, frames = self.pan_factor
         balance = balance.repeat_interleave(bands, 2).repeat_interleave(frames, 3)  # [B, 1, N, T]
-        return level, balance, priors
+        return level, balance
+
+    def _prior(self, step: int, h: Tensor) -> Gaussian:
+        """Prior of a finer level, from what the coarser ones have given."""
+        return self.priors[step - 1](h)[0]
 
 
 class SourceVAE(nn.Module):
@@ -169,14 +171,20 @@ class SourceVAE(nn.Module):
 
         Shape: `[B, 2, N, T]`.
         """
-        return self._run(lambda level, prior: latents[level], standard_normal(latents[0]))
+        priors: list[Gaussian] = []
+
+        def pick(level: int, prior: Callable[[], Gaussian]) -> Tensor:
+            priors.append(prior())
+            return latents[level]
+
+        return self._run(pick, standard_normal(latents[0])), priors
 
     def decode(self, latents: Latents) -> Tensor:
         """Log-variance of given latents.
 
         Shape: `[B, 2, N, T]`.
         """
-        return self.decode_with_priors(latents)[0]
+        return self._run(lambda level, prior: latents[level], standard_normal(latents[0]))
 
     def sample(
         self, frames: int, batch: int = 1, generator: Generators = None, temperature: float = 1.0
@@ -192,13 +200,13 @@ class SourceVAE(nn.Module):
         cells = self.config.bands // self.config.patch >> LATENT_LEVELS[0]
         shape = batch, self.config.latent_channels[0], cells, frames >> LATENT_LEVELS[0]
         coarsest = standard_normal(self.scale.mean.new_zeros(shape))
-        return self._run(lambda level, prior: prior.sample(generator, temperature), coarsest)[0]
+        return self._run(lambda level, prior: prior().sample(generator, temperature), coarsest)
 
-    def _run(self, pick: Pick, coarsest: Gaussian) -> tuple[Tensor, list[Gaussian]]:
-        level, balance, priors = self.decoder(pick, coarsest)
+    def _run(self, pick: Pick, coarsest: Gaussian) -> Tensor:
+        level, balance = self.decoder(pick, coarsest)
         total = self.scale.restore(level)
         sides = torch.cat([torch.log1p(0.99 * balance), torch.log1p(-0.99 * balance)], 1)
-        return total + sides, priors  # [B, 2, N, T]
+        return total + sides  # [B, 2, N, T]
 
     def kl(self, posterior: Posterior, priors: Sequence[Gaussian], free_nats: float = 0.0) -> Tensor:
         """KL of the posterior from the ladder's prior, with `free_nats` per latent not charged.
