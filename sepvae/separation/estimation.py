@@ -16,7 +16,7 @@ from sepvae.signal import gains, percussive, wiener
 
 PERCUSSIVE_SOURCE = "drums"
 EVERY = 4
-"""Gains are fitted to the channels' mean in every so manieth frame: as good, and takes an eighth of the time."""
+"""Gains are fitted to the channels' mean in one frame of so many: they score the same, for an eighth of the work."""
 
 
 class MaskStream:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sepvae.signal.gains import FLOOR
+
 REACH = 8
 """Bands and frames on each side that are looked at, a power of two."""
-FLOOR = 1e-8
-"""Power of a noise that is always there (-80 dB below full scale): silence is no evidence."""
 LIMIT = 2.0
 """Bound of the evidence on both sides, nepers of power."""
 
