@@ -51,7 +51,8 @@ PEERS = {"Open-Unmix": OpenUnmix, "Conv-TasNet": TasNet, "HDemucs": HybridDemucs
 CONTENDERS = (*OURS, *PEERS)
 RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
-REFINE = 5
+BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
+"""`balanced` of the model `music`; a mask net has no variances to refine and takes the rest of it."""
 LOWEST_DB = -10.0
 """Lower end of the picture: below it a network has hardly begun."""
 SETTINGS = (
@@ -191,7 +192,7 @@ def separators(name: str, module: SpectrogramModule) -> dict[str, Separate]:
         return {name: separate}
     model = module.model
     assert isinstance(model, SeparationModel)
-    ways = {name: Quality()} | ({f"{name}, refined": Quality(refine=REFINE)} if name == "sepvae" else {})
+    ways = {name: Quality(), f"{name}, balanced": BALANCED}
     return {way: by_separator(Separator(model, "cpu", quality=quality)) for way, quality in ways.items()}
 
 

@@ -32,6 +32,7 @@ from sepvae.separator import Separator
 STEPS = (0, 1, 2, 5, 10, 20, 50)
 SHARPNESSES = (1.0, 0.8, 0.65, 0.55, 0.5)
 WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+SPEEDS = ((1.12,), (0.89, 1.12), (0.84, 1.12), (0.89, 1.0, 1.12), (0.84, 1.0, 1.19))
 WHOLE_S = 1e4
 
 
@@ -66,8 +67,9 @@ def settings(card: dict[str, Any], steps: tuple[int, ...]) -> dict[str, Quality]
     by_steps = {f"refine {n}": replace(balanced, refine=n) for n in steps}
     by_sharpness = {f"sharpness {s}": replace(balanced, sharpness=s) for s in SHARPNESSES}
     by_weight = {f"percussive {w}": replace(balanced, percussive=w) for w in WEIGHTS}
+    by_speeds = {f"speeds {' '.join(map(str, s))}": replace(balanced, speeds=s) for s in SPEEDS}
     plain = {f"wiener {s}": Quality(sharpness=s) for s in SHARPNESSES}
-    return presets | by_steps | by_sharpness | by_weight | plain
+    return presets | by_steps | by_sharpness | by_weight | by_speeds | plain
 
 
 def stretches(dataset: Path, model: SeparationModel, max_seconds: float | None) -> Iterator[Excerpt]:

@@ -21,12 +21,15 @@ class Quality:
         sharpness: exponent on the variances in the Wiener filter, > 0: below 1 where a model is surer of itself than
             it has reason to be.
         levels_db: the network sees the mixture at each of these levels, and the log-variances are averaged.
+        speeds: the network hears the mixture at each of these speeds, pitch included, and the stems are averaged; from
+            0.5 to 2, 1 for the mixture as it is.
     """
 
     refine: int = 0
     percussive: float = 0.0
     sharpness: float = 1.0
     levels_db: tuple[float, ...] = (0.0,)
+    speeds: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         if isinstance(self.refine, bool) or not isinstance(self.refine, int) or not 0 <= self.refine <= 1000:
@@ -40,10 +43,13 @@ class Quality:
             math.isfinite(level) and abs(level) <= 60 for level in self.levels_db
         ):
             raise ShapeError(f"levels_db must be some levels within 60 dB, found {self.levels_db}")
+        object.__setattr__(self, "speeds", tuple(map(float, self.speeds)))
+        if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
+            raise ShapeError(f"speeds must be some factors from 0.5 to 2, found {self.speeds}")
 
     def plain(self) -> dict[str, Any]:
         """The same as values that JSON has."""
-        return {**asdict(self), "levels_db": list(self.levels_db)}
+        return {**asdict(self), "levels_db": list(self.levels_db), "speeds": list(self.speeds)}
 
 
 QUALITIES = {

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sepvae.audio.resample import Resampler
 from sepvae.errors import NOT_FINITE, NonFiniteError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
-from sepvae.separation.estimation import MaskStream, context_frames
 from sepvae.separation.highs import Highs
 from sepvae.separation.quality import Quality
 from sepvae.separation.selection import Presence
-from sepvae.signal import wiener
-from sepvae.signal.chunking import ChunkedFilter
+from sepvae.separation.views import MeanOfViews, View
 
 AUDIBLE_HZ = 16_000
 """A model that reaches this far leaves nothing audible above it."""
-_RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
 
 
 class SeparationStream:
@@ -69,31 +62,28 @@ class SeparationStream:
         self._presence = presence or Presence(config.sources, config.residual_source)
         self._sources = len(self._presence.indices)  # K'
         self._residual = self._presence.names.index(self._presence.residual_source)
-        self._to_model = Resampler(sample_rate, config.sample_rate, channels)
-        self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
-        self._filters = []
-        for _ in range(-(-channels // 2)):
-            masks = MaskStream(
-                model, quality, autocast, None if self._presence.complete else self._presence.indices
+        present = None if self._presence.complete else self._presence.indices
+        self._views = [
+            View(
+                model,
+                sample_rate,
+                channels,
+                speed,
+                segment_s=segment_s,
+                quality=quality,
+                autocast=autocast,
+                present=present,
             )
-            chunks = ChunkedFilter(
-                model.stft,
-                partial(self._estimate, masks),
-                self._sources,
-                core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
-                context_frames=context_frames(model, quality),
-                multiple=model.frame_multiple,
-                rewind=masks.rewind,
-            )
-            self._filters.append(chunks)
-        self._rates = sample_rate, config.sample_rate
-        reach_hz = config.sample_rate / 2
+            for speed in quality.speeds
+        ]
+        self._mean = MeanOfViews(self._views)
+        self._sample_rate = sample_rate
+        reach_hz = min(view.reach_hz for view in self._views)
         self._highs = (
             Highs(self._sources, channels, sample_rate, reach_hz, self._residual)
             if reach_hz < min(AUDIBLE_HZ, sample_rate / 2)
             else None
         )
-        self._wanted_frames = self._filters[0].core_frames
         self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
         self._energy = self._residual_energy = 0.0
         self._finished = False
@@ -109,20 +99,17 @@ class SeparationStream:
 
         It is the length of a chunk and of the context after it; `segment_s` sets the former.
         """
-        resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
-        highs = self._highs.latency / self._rates[0] if self._highs else 0.0
-        return self._filters[0].latency / self._rates[1] + 2 * resampling + highs
+        highs = self._highs.latency / self._sample_rate if self._highs else 0.0
+        return max(view.latency_s for view in self._views) + highs
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What should be known about the way in which the stems were made, one line each."""
-        frames = min(chunk.core_frames for chunk in self._filters)
-        if frames == self._wanted_frames:
+        shortened = [view.shortened_s for view in self._views if view.shortened_s is not None]
+        if not shortened:
             return ()
-        seconds = [n * self._model.config.hop_length / self._rates[1] for n in (frames, self._wanted_frames)]
-        return (
-            f"the device ran out of memory: chunks of {seconds[0]:.1f} s were taken, not {seconds[1]:.1f} s",
-        )
+        taken, wanted = min(shortened)
+        return (f"the device ran out of memory: chunks of {taken:.1f} s were taken, not {wanted:.1f} s",)
 
     @property
     def residual_db(self) -> float | None:
@@ -151,9 +138,7 @@ class SeparationStream:
             expected = f"float samples [{self._channels}, n]"
             raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
         self._waiting.append(block.copy())
-        return self._add_residual(
-            self._separate(self._to_model.push(block.astype(np.float32)), last=False), last=False
-        )
+        return self._add_residual(self._mean.push(block.astype(np.float32)), last=False)
 
     def finish(self) -> NDArray[Any]:
         """Return the rest of the stems; nothing can be pushed afterwards.
@@ -163,36 +148,11 @@ class SeparationStream:
         """
         self._check_open()
         self._finished = True
-        return self._add_residual(self._separate(self._to_model.finish(), last=True), last=True)
+        return self._add_residual(self._mean.finish(), last=True)
 
     def _check_open(self) -> None:
         if self._finished:
             raise SepvaeError("the stream has been finished")
-
-    def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
-        """Stems of the present sources without the residual, at the signal's rate, [C, n] -> [K', C, m]."""
-        pairs = []
-        with torch.inference_mode():
-            for index, pair_filter in enumerate(self._filters):
-                pair = block[2 * index : 2 * index + 2]
-                x = torch.tensor(pair, device=self._model.stft.window.device).expand(2, -1)
-                out = pair_filter.push(x)
-                if last:
-                    out = torch.cat([out, pair_filter.finish()], dim=-1)
-                pairs.append(out[:, : len(pair)].cpu().numpy())
-        stems = np.concatenate(pairs, axis=1)  # [K', C, m]
-        flat = stems.reshape(self._sources * self._channels, -1)
-        flat = self._from_model.push(flat)
-        if last:
-            flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
-        return flat.reshape(self._sources, self._channels, -1)
-
-    def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Tensor]:
-        """STFTs of the core frames, one source after another: all at once would fill the memory."""
-        M = masks(X, core)  # [K', 2, N, t]
-        X = X[None, ..., core]
-        for source in range(self._sources):
-            yield wiener.apply(X, self._model.bands.expand(M[None, source : source + 1]))[0, 0]
 
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
         """Add what the stems leave of the signal, and silence for absent sources; return what is ready."""

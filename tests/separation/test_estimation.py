@@ -16,7 +16,7 @@ from sepvae.separator import Separator
 from sepvae.signal import gains
 
 RATE = 44100
-FULL = Quality(refine=4, percussive=0.5, sharpness=0.7, levels_db=(-6.0, 0.0, 3.0))
+FULL = Quality(refine=4, percussive=0.5, sharpness=0.7, levels_db=(-6.0, 0.0, 3.0), speeds=(0.8, 1.1))
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,15 @@ def separate(model: SeparationModel, song: np.ndarray, quality: Quality, segment
 
 
 @pytest.mark.parametrize(
-    "quality", [Quality(refine=3), Quality(percussive=1.0), Quality(levels_db=(-6, 0)), FULL], ids=str
+    "quality",
+    [
+        Quality(refine=3),
+        Quality(percussive=1.0),
+        Quality(levels_db=(-6, 0)),
+        Quality(speeds=(0.8, 1.1)),
+        FULL,
+    ],
+    ids=str,
 )
 def test_chunks_give_what_the_whole_gives(model: SeparationVAE, song: np.ndarray, quality: Quality) -> None:
     whole = separate(model, song, quality, segment_s=10)
@@ -150,6 +158,8 @@ def test_bundled_models_have_presets_that_can_be_read() -> None:
         ("fast", {"quality": {"fast": {"sharpness": 0}}}, None),
         ("fast", {"quality": {"fast": {"levels_db": []}}}, None),
         ("fast", {"quality": {"fast": {"levels_db": "loud"}}}, None),
+        ("fast", {"quality": {"fast": {"speeds": []}}}, None),
+        ("fast", {"quality": {"fast": {"speeds": [1, 0]}}}, None),
         ("fast", {"quality": ["fast"]}, None),
     ],
 )
