@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sepvae.batch.jobs import AUDIO_ENDINGS
+from sepvae.audio import AUDIO_ENDINGS
 from sepvae.data.corpora import resample
 from sepvae.data.datasets.decode import decode
 from sepvae.errors import DataError
