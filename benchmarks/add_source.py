@@ -104,19 +104,17 @@ def main(data: Path, out: Path, steps: int, held_out: str) -> None:
     model = train("stems", [*base, "separation.losses.frozen_steps=50"])
     print("base", improvement(model, out / "others" / "valid"))
     for material in ("real", "sampled"):
-        folder = train(
-            "music/added",
-            [
-                *(
-                    f"init={model}",
-                    f"add_source={NEW}",
-                    f"data.root={out / 'solos'}",
-                    f"others={out / 'others'}",
-                ),
-                *(f"material={material}", f"run_dir={out / material}", f"losses.frozen_steps={steps // 3}"),
-                *shared,
-            ],
-        )
+        added = [
+            f"init={model}",
+            f"add_source={NEW}",
+            *shared,
+            f"losses.frozen_steps={steps // 3}",
+            f"data.root={out / 'solos'}",
+            f"others={out / 'others'}",
+            f"material={material}",
+            f"run_dir={out / material}",
+        ]
+        folder = train("music/added", added)
         print(material, improvement(folder, out / material / "material" / "valid"))
 
 

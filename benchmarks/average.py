@@ -47,7 +47,7 @@ def main(models: tuple[str, ...], out: Path) -> None:
     kept["training"] = {
         "mean_of": [{"sha256": each["weights"]["sha256"], **each.get("training", {})} for _, each in loaded]
     }
-    checkpoint.save(out, model, kept, storage_dtype=getattr(torch, card["weights"]["dtype"]))
+    checkpoint.save(out, model, kept, storage_dtype=checkpoint.stored_dtype(card))
 
 
 if __name__ == "__main__":

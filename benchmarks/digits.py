@@ -1,7 +1,7 @@
 """Two spoken digits at once, their labels given: sepvae beside the VAE of Karamatli, Cemgil & Kirbiz 2019.
 
     sepvae data prepare fsdd --root ROOT --out DATA
-    python benchmarks/digits.py train DATA OUT/karamatli     # their network; goes on where it stopped
+    python benchmarks/digits.py train DATA OUT/karamatli     # their network; resumes where it stopped
     python benchmarks/digits.py score DATA --theirs OUT/karamatli --ours RUN/model
 
 docs/digits.md has the whole protocol and the results. Their network is written anew from the paper and from what the
@@ -39,6 +39,11 @@ Separate = Callable[[np.ndarray, tuple[str, str]], np.ndarray]
 """Mixture `[L]` and the two digits in it -> estimates `[2, L]`."""
 
 
+def normalised(layer: nn.Module, channels: int) -> tuple[nn.Module, ...]:
+    """A layer with this many channels of output, batch norm, and a ReLU."""
+    return layer, nn.BatchNorm1d(channels), nn.ReLU()
+
+
 class DigitVAE(nn.Module):
     """Encoder of mixtures and decoder of one digit, on magnitudes.
 
@@ -49,25 +54,18 @@ class DigitVAE(nn.Module):
         super().__init__()
         wide, quarter = 2 * FILTERS, FRAMES // 4
         self.encoder = nn.Sequential(
-            *(nn.Conv1d(N_FFT // 2 + 1, FILTERS, 1), nn.BatchNorm1d(FILTERS), nn.ReLU()),
-            *(nn.Conv1d(FILTERS, FILTERS, 4, stride=2, padding=1), nn.BatchNorm1d(FILTERS), nn.ReLU()),
-            *(nn.Conv1d(FILTERS, wide, 4, stride=2, padding=1), nn.BatchNorm1d(wide), nn.ReLU()),
-            *(nn.Flatten(), nn.Linear(wide * quarter, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU()),
+            *normalised(nn.Conv1d(N_FFT // 2 + 1, FILTERS, 1), FILTERS),
+            *normalised(nn.Conv1d(FILTERS, FILTERS, 4, stride=2, padding=1), FILTERS),
+            *normalised(nn.Conv1d(FILTERS, wide, 4, stride=2, padding=1), wide),
+            nn.Flatten(),
+            *normalised(nn.Linear(wide * quarter, HIDDEN), HIDDEN),
             nn.Linear(HIDDEN, 2 * LATENTS),
         )
         self.decoder = nn.Sequential(
-            *(
-                nn.Linear(LATENTS, wide * quarter),
-                nn.Unflatten(1, (wide, quarter)),
-                nn.BatchNorm1d(wide),
-                nn.ReLU(),
-            ),
-            *(nn.ConvTranspose1d(wide, FILTERS, 4, stride=2, padding=1), nn.BatchNorm1d(FILTERS), nn.ReLU()),
-            *(
-                nn.ConvTranspose1d(FILTERS, FILTERS, 4, stride=2, padding=1),
-                nn.BatchNorm1d(FILTERS),
-                nn.ReLU(),
-            ),
+            nn.Linear(LATENTS, wide * quarter),
+            *normalised(nn.Unflatten(1, (wide, quarter)), wide),
+            *normalised(nn.ConvTranspose1d(wide, FILTERS, 4, stride=2, padding=1), FILTERS),
+            *normalised(nn.ConvTranspose1d(FILTERS, FILTERS, 4, stride=2, padding=1), FILTERS),
             nn.Conv1d(FILTERS, N_FFT // 2 + 1, 1),
         )
         for layer in self.modules():

@@ -4,7 +4,7 @@
 
 Every speaker in turn is the test. Ours trains for a fixed number of steps, then the network of Karamatli et al. on
 the same clips for the same CPU time; of theirs, what is best on recordings 0 to 4 of the other speakers is taken.
-An interrupted run goes on with the same command. `OUT/<speaker>/scores.json` and `cost.json` hold what the tables
+The same command resumes an interrupted run. `OUT/<speaker>/scores.json` and `cost.json` hold what the tables
 are made of.
 """
 
@@ -47,6 +47,7 @@ class Costs:
         self.seconds: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
 
     def once(self, name: str, *command: object) -> None:
+        """Run the command of a step unless the file has its cost."""
         if name not in self.seconds:
             self.seconds[name] = round(run(*command), 1)
             self.path.write_text(json.dumps(self.seconds, indent=1) + "\n")

@@ -2,9 +2,9 @@
 
 PACKAGES holds the unpacked Debian packages hedgewars-data, klettres-data and ktuberling-data, NOISE recordings at
 48 kHz (`olpc-noise/test`). The voices are at 44.1 kHz and none of those in `sepvae.data.voices`. Each is mixed with
-noise at 0, 10 and 20 dB and separated, once as it is done (`sepvae/separation/highs.py`), once with all that lies above
-8 kHz given to the noise. Scores are the SI-SDR of the speech over the whole band, and the energy of the voice above
-8 kHz over that of its error there: 0 dB is what leaving it out gives.
+noise at 0, 10 and 20 dB and separated, once as sepvae does it (`sepvae/separation/highs.py`), once with everything
+above 8 kHz given to the noise. Scores are the SI-SDR of the speech over the whole band, and the energy of the voice
+above 8 kHz over that of its error there, which is 0 dB if the band is left out.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ Two questions to recordings of FSDD that nothing was trained on (its official te
   level of its ladder, "what and how"), the same of a plain autoencoder (KL and sampling off), and as many principal
   components of the log-spectrograms.
 
-
 All networks are small, of the shape of `recipes/model/digits.yaml`, and trained here, for as many steps.
 """
 
@@ -159,10 +158,9 @@ def of_classes(
             if weight:
                 rival = vaes[(k + 1 + step % (len(names) - 1)) % len(names)]
                 other = solo_terms(rival, P, sizes, FREE_NATS, noise)
-                lead = bounded_elbo(vaes[k], P, sizes, math.inf, own) - bounded_elbo(
-                    rival, P, sizes, math.inf, other
-                )
-                losses.append(weight * margin_shortfall(lead, MARGIN).mean())
+                own_bound = bounded_elbo(vaes[k], P, sizes, math.inf, own)
+                rival_bound = bounded_elbo(rival, P, sizes, math.inf, other)
+                losses.append(weight * margin_shortfall(own_bound - rival_bound, MARGIN).mean())
         return torch.stack(losses).sum() / len(names)
 
     fit(vaes, loss_of, steps, f"{len(names)} VAEs, margin's weight {weight:g}")
@@ -175,7 +173,7 @@ def codes(vae: SourceVAE, P: Tensor) -> np.ndarray:
     return torch.cat([vae.encode(part).mean[0].flatten(1) for part in P.split(100)]).float().numpy()
 
 
-def rate(train: np.ndarray, test: np.ndarray, answers: np.ndarray, truth: np.ndarray) -> float:
+def accuracy(train: np.ndarray, test: np.ndarray, answers: np.ndarray, truth: np.ndarray) -> float:
     """Share of right answers of a linear classifier, per cent."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     return 100 * float(np.mean(classifier.fit(train, answers).predict(test) == truth))
@@ -215,8 +213,8 @@ def main(root: Path, steps: int, beta: float, out: Path | None) -> None:
     inputs["PCA"] = (pca.transform(flat[0]), pca.transform(flat[1]))
     for name, (a, b) in inputs.items():
         table[f"linear, {size} numbers of the {name}"] = {
-            "digit": rate(a, b, train.digits, test.digits),
-            "speaker": rate(a, b, train.speakers, test.speakers),
+            "digit": accuracy(a, b, train.digits, test.digits),
+            "speaker": accuracy(a, b, train.speakers, test.speakers),
         }
     click.echo("| | digit, % | speaker, % |\n|---|---|---|")
     for name, rates in table.items():

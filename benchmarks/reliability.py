@@ -68,6 +68,17 @@ FORMATS = (
     ("aac.mkv", "av", "aac", 48000, 2),
     ("opus.webm", "av", "libopus", 48000, 2),
 )
+DAMAGED = (
+    "s16.wav",
+    "s16.aiff",
+    "s16.flac",
+    "v.mp3",
+    "v.ogg",
+    "o.opus",
+    "aac.m4a",
+    "aac.mkv",
+    "opus.webm",
+)
 LOSSY = ("MPEG_LAYER_III", "libmp3lame", "VORBIS", "OPUS", "aac", "libopus")
 
 
@@ -141,17 +152,7 @@ def damaged(folder: Path, tries: int) -> Iterator[Row]:
     rng = random.Random(0)
     song = soundfile.read(SONG, frames=8 * RATE, start=20 * RATE, dtype="float32")[0].T
     for name, kind, subtype, rate, channels in FORMATS:
-        if name not in (
-            "s16.wav",
-            "s16.aiff",
-            "s16.flac",
-            "v.mp3",
-            "v.ogg",
-            "o.opus",
-            "aac.m4a",
-            "aac.mkv",
-            "opus.webm",
-        ):
+        if name not in DAMAGED:
             continue
         path = folder / name
         write(path, kind, subtype, song[np.arange(channels) % 2], rate)
@@ -163,30 +164,28 @@ def damaged(folder: Path, tries: int) -> Iterator[Row]:
                 at = rng.randrange(len(data) // 4, len(data) - 2000)
                 changed = data[:at] if what == "cut" else data[:at] + rng.randbytes(500) + data[at + 500 :]
                 path.write_bytes(changed)
-                try:
-                    found, loss = read(path)
-                except SepvaeError:
-                    counts["refused in one line"] += 1
-                    continue
-                tail = slice(-RATE // 2, None)
-                if loss is None and found.shape == whole.shape and np.array_equal(found, whole):
-                    counts["nothing missing"] += 1
-                elif loss is None:
-                    counts["not noticed"] += 1
-                elif (
-                    what == "overwritten"
-                    and found.shape == whole.shape
-                    and np.allclose(found[:, tail], whole[:, tail], atol=0.05)
-                ):
-                    counts["loss reported, the rest in its place"] += 1
-                else:
-                    counts["loss reported"] += 1
+                counts[outcome_of_reading(path, whole, what)] += 1
             yield {
                 "case": f"{what}: {subtype}, {path.suffix[1:]}",
                 "tried": tries,
                 "happened": ", ".join(f"{n} {text}" for text, n in counts.most_common()),
             }
         path.unlink()
+
+
+def outcome_of_reading(path: Path, whole: np.ndarray, damage: str) -> str:
+    """What becomes of a file that held `whole`, `[C, L]`, and has been `cut` or `overwritten`."""
+    try:
+        found, loss = read(path)
+    except SepvaeError:
+        return "refused in one line"
+    if loss is None:
+        return "nothing missing" if np.array_equal(found, whole) else "not noticed"
+    end = slice(-RATE // 2, None)
+    if damage == "cut" or found.shape != whole.shape:
+        return "loss reported"
+    in_place = np.allclose(found[:, end], whole[:, end], atol=0.05)
+    return "loss reported, the rest in its place" if in_place else "loss reported"
 
 
 def refused(folder: Path) -> Iterator[Row]:
@@ -294,6 +293,13 @@ def system(folder: Path, model: str) -> Iterator[Row]:
         "tried": 1,
         "happened": run(folder / "gpu", "--device", "cuda", env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}),
     }
+    yield killed(folder, command, len(excerpt))
+    for what in ("changes", "vanishes"):
+        yield unsteady(folder / f"{what}.wav", excerpt, what)
+
+
+def killed(folder: Path, command: Callable[[Path], list[str]], frames: int) -> Row:
+    """Kill a separation early and late: how many files stand under their final names, and are whole."""
     counts: collections.Counter[str] = collections.Counter()
     for number in range(KILLS):
         out = folder / f"killed-{number}"
@@ -303,27 +309,29 @@ def system(folder: Path, model: str) -> Iterator[Row]:
             time.sleep(4.0 * number / KILLS)
             process.kill()
         named = [path for path in out.rglob("*.wav") if not path.name.startswith(".")]
-        whole = sum(soundfile.info(path).frames == len(excerpt) for path in named)
+        whole = sum(soundfile.info(path).frames == frames for path in named)
         counts[f"{len(named)} files under their final names, {whole} of them whole"] += 1
-    yield {
+    return {
         "case": "killed 0 to 4 s after the first byte was written",
         "tried": KILLS,
         "happened": ", ".join(f"{n} times {text}" for text, n in counts.items()),
     }
-    for what in ("changes", "vanishes"):
-        path = folder / f"{what}.wav"
-        soundfile.write(path, excerpt, RATE, "PCM_16")
-        with AudioReader(path) as reader:
-            for _ in reader.blocks():
-                if what == "changes":
-                    os.utime(path, ns=(1, 1))
-                else:
-                    path.unlink(missing_ok=True)
-        yield {
-            "case": f"file that {what} while it is read",
-            "tried": 1,
-            "happened": f"{reader.frames_read - len(excerpt):+d} samples; said: {reader.loss}",
-        }
+
+
+def unsteady(path: Path, excerpt: np.ndarray, what: str) -> Row:
+    """Read a file that `changes` or `vanishes` meanwhile; excerpt `[L, C]`."""
+    soundfile.write(path, excerpt, RATE, "PCM_16")
+    with AudioReader(path) as reader:
+        for _ in reader.blocks():
+            if what == "changes":
+                os.utime(path, ns=(1, 1))
+            else:
+                path.unlink(missing_ok=True)
+    return {
+        "case": f"file that {what} while it is read",
+        "tried": 1,
+        "happened": f"{reader.frames_read - len(excerpt):+d} samples; said: {reader.loss}",
+    }
 
 
 def table(rows: list[Row]) -> str:

@@ -32,7 +32,6 @@ SAMPLE_RATE = 44100
 BLOCK_S = 10
 SONG = Path(__file__).resolve().parents[1] / "examples" / "instrumental.ogg"
 STEMS = ("vocals", "drums", "bass", "other")
-SYSTEMS = ("sepvae", "open-unmix", "hdemucs", "open-unmix-whole", "demucs-whole")
 IN_BLOCKS = ("open-unmix", "hdemucs")
 RF64_BYTES = 4e9
 
@@ -103,13 +102,13 @@ def run_demucs_whole(path: Path, out: Path, model: str) -> Callable[[], object]:
     return lambda: separate_whole(network_of, path, out)
 
 
-RUNNERS = dict(
-    zip(
-        SYSTEMS,
-        (run_sepvae, run_open_unmix, run_hdemucs, run_open_unmix_whole, run_demucs_whole),
-        strict=True,
-    )
-)
+RUNNERS = {
+    "sepvae": run_sepvae,
+    "open-unmix": run_open_unmix,
+    "hdemucs": run_hdemucs,
+    "open-unmix-whole": run_open_unmix_whole,
+    "demucs-whole": run_demucs_whole,
+}
 
 
 def separate_whole(network: Callable[..., Any], path: Path, out: Path) -> None:
@@ -270,7 +269,7 @@ def main() -> None:
     """Measure, print a Markdown table, and write JSON when asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60], help="lengths of the files")
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--systems", nargs="+", choices=RUNNERS, default=list(RUNNERS))
     parser.add_argument("--model", default="music", help="name or folder of sepvae's model")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--limit-s", type=float, default=600, help="time that a peer may take for a file")

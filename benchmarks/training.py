@@ -46,6 +46,7 @@ class Clock:
         self._inner = [0.0]
 
     def now(self) -> float:
+        """Seconds by the wall once the GPU has finished, or of processor time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             return time.perf_counter()
@@ -53,6 +54,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Count the time of the block."""
         self._inner.append(0.0)
         start = self.now()
         yield
@@ -104,8 +106,8 @@ def busy(step: Callable[[Mixture], None], batches: list[Mixture]) -> float:
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--steps", default=12, show_default=True)
-@click.option("--batch-size", default=4, show_default=True)
+@click.option("--steps", default=12, show_default=True, help="Steps to time, after two that are not counted.")
+@click.option("--batch-size", default=4, show_default=True, help="Excerpts per step.")
 def main(data: Path, device: str, steps: int, batch_size: int) -> None:
     """Print what a step of music/separation costs, in bfloat16 and in float32."""
     changes = [f"data.root={data}", "init=null", "losses.frozen_steps=0", "losses.solo_every=1"]

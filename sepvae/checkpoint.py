@@ -103,6 +103,11 @@ def load(
     return model.eval().to(map_location), card
 
 
+def stored_dtype(card: Mapping[str, Any]) -> torch.dtype:
+    """Type in which the weights' file of a checkpoint holds matrices, by its card."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[card["weights"]["dtype"]]
+
+
 def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel:
     """Build the model of a card on a device; on `meta` it has shapes only, whatever sizes the card claims."""
     try:

@@ -6,6 +6,7 @@ import json
 import lzma
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from sepvae.audio.partial import write_whole
 from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, OutputError, ShapeError
-from sepvae.generation import LATENT_FRAMES, latent_shapes
+from sepvae.generation import latent_shapes
 from sepvae.models.vae import FRAME_MULTIPLE, VAEConfig
 
 MAGIC = b"sepvae-latents-1\n"
@@ -172,30 +173,18 @@ def read(path: str | os.PathLike[str], config: VAEConfig) -> CodedStem:
 
 
 def _parse(data: bytes, config: VAEConfig) -> CodedStem:
+    """A coded stem from all bytes behind the magic ones; whatever is wrong with them is an error of some kind."""
     size = int.from_bytes(data[:4], "little")
     if size > MAX_HEADER_BYTES or len(data) < 4 + size:
         raise ValueError("its header is cut off")
     header: dict[str, Any] = json.loads(data[4 : 4 + size])
-    counts = {name: int(header[name]) for name in ("sample_rate", "channels", "samples", "frames")}
-    frames = counts["frames"]
-    check_rate(counts["sample_rate"])
-    if not 0 < frames <= MAX_FRAMES or frames % FRAME_MULTIPLE:
-        raise ValueError("an impossible number of frames")
-    if counts["channels"] not in (1, 2) or not 0 < counts["samples"] <= MAX_SAMPLES:
-        raise ValueError("an impossible length or number of channels")
-    shapes = latent_shapes(config, frames)
-    steps = tuple(None if s is None else np.asarray(s, np.float32) for s in header["steps"])
-    if len(steps) != len(LATENT_FRAMES):
-        raise ValueError("other levels")
-    for step, (channels, _, _) in zip(steps, shapes, strict=True):
-        if step is not None and (step.shape != (channels,) or not np.isfinite(step).all()):
-            raise ValueError("other channels")
-    if steps[0] is None:
-        raise ValueError("its coarsest level is left out")
+    counts = _counts(header)
+    shapes = latent_shapes(config, counts["frames"])
+    steps = _steps(header, shapes)
     kept = [shape for step, shape in zip(steps, shapes, strict=True) if step is not None]
     expected = 2 * sum(math.prod(shape) for shape in kept)
     if expected > max(_BOMB_BYTES, _BOMB_RATIO * len(data)):
-        raise ValueError(f"{len(data)} bytes cannot hold {frames} frames")
+        raise ValueError(f"{len(data)} bytes cannot hold {counts['frames']} frames")
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
     payload = unpacker.decompress(data[4 + size :], max_length=expected + 1)
     if len(payload) != expected:
@@ -203,19 +192,42 @@ def _parse(data: bytes, config: VAEConfig) -> CodedStem:
     levels: list[NDArray[np.int16] | None] = []
     position = 0
     for step, shape in zip(steps, shapes, strict=True):
-        length = 2 * math.prod(shape)
+        length = 0 if step is None else 2 * math.prod(shape)
         levels.append(None if step is None else _whole(payload[position : position + length], shape))
-        position += 0 if step is None else length
+        position += length
     return CodedStem(
-        str(header["source"]),
-        str(header["weights"]),
-        counts["sample_rate"],
-        counts["channels"],
-        counts["samples"],
-        frames,
-        tuple(levels),
-        steps,
+        source=str(header["source"]),
+        weights=str(header["weights"]),
+        levels=tuple(levels),
+        steps=steps,
+        **counts,
     )
+
+
+def _counts(header: dict[str, Any]) -> dict[str, int]:
+    """Rate, channels, samples and frames of a header, if a stem can have them."""
+    counts = {name: int(header[name]) for name in ("sample_rate", "channels", "samples", "frames")}
+    check_rate(counts["sample_rate"])
+    if not 0 < counts["frames"] <= MAX_FRAMES or counts["frames"] % FRAME_MULTIPLE:
+        raise ValueError("an impossible number of frames")
+    if counts["channels"] not in (1, 2) or not 0 < counts["samples"] <= MAX_SAMPLES:
+        raise ValueError("an impossible length or number of channels")
+    return counts
+
+
+def _steps(
+    header: dict[str, Any], shapes: Sequence[tuple[int, int, int]]
+) -> tuple[NDArray[np.float32] | None, ...]:
+    """Steps of every level of a header, if they are those of latents of these shapes."""
+    steps = tuple(None if step is None else np.asarray(step, np.float32) for step in header["steps"])
+    if len(steps) != len(shapes):
+        raise ValueError("other levels")
+    for step, (channels, _, _) in zip(steps, shapes, strict=True):
+        if step is not None and (step.shape != (channels,) or not np.isfinite(step).all()):
+            raise ValueError("other channels")
+    if steps[0] is None:
+        raise ValueError("its coarsest level is left out")
+    return steps
 
 
 def _planes(level: NDArray[np.int16]) -> bytes:

@@ -190,14 +190,6 @@ def test_the_error_on_such_numbers_names_the_file(
         separator.separate_to(path, io.BytesIO(), stem="bass")
 
 
-def test_progress_rises_to_one(separator: Separator, noise: np.ndarray) -> None:
-    seen: list[float] = []
-    separator.separate(np.tile(noise, 8), RATE, progress=seen.append)
-    assert seen == sorted(seen)
-    assert seen[-1] == 1
-    assert len(seen) > 2
-
-
 def test_unknown_devices_precisions_and_segments_are_refused(tiny_model: SeparationVAE) -> None:
     with pytest.raises(SepvaeError, match="device"):
         Separator(tiny_model, "abacus")

@@ -1,5 +1,5 @@
 """Audio files: decoding, encoding, resampling and tags, block by block."""
 
-from sepvae.audio.reader import BLOCK_FRAMES, MAX_CHANNELS, AudioInfo, AudioReader
+from sepvae.audio.reader import AUDIO_ENDINGS, BLOCK_FRAMES, MAX_CHANNELS, AudioInfo, AudioReader
 
-__all__ = ["BLOCK_FRAMES", "MAX_CHANNELS", "AudioInfo", "AudioReader"]
+__all__ = ["AUDIO_ENDINGS", "BLOCK_FRAMES", "MAX_CHANNELS", "AudioInfo", "AudioReader"]

@@ -118,39 +118,49 @@ def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
 def scan_mpeg(path: Path) -> MpegScan | None:
     """Walk over the frames of an MPEG audio file; None where no two of them follow each other."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        end = _before_tags(data)
-        begin = _after_id3(data)
+        begin, end = _after_id3(data), _before_tags(data)
         first = _next_frame(data, begin, min(end, begin + _SEARCH_BYTES), None)
         if first is None:
             return None
-        kind = _kind(data[first : first + 3])
-        search_left = _SEARCH_BYTES
-        _, samples = _mpeg_frame(data[first : first + 4]) or (0, 0)
-        at, frames, gaps, ends_within = first, 0, [], False
-        lengths: dict[bytes, int] = {}  # a frame's first three bytes tell its length
-        while at < end:
-            head = data[at : at + 3]
-            length = lengths.get(head)
-            if length is None:
-                frame = _mpeg_frame(head)
-                lengths[head] = length = frame[0] if frame is not None and _kind(head) == kind else 0
-            if not length:
-                following = _next_frame(data, at, min(end, at + search_left), kind)
-                search_left -= 0 if following is None else following - at
-                rest = data[at : min(end, at + _SEARCH_BYTES) if following is None else following]
-                if rest.strip(b"\0"):  # some writers fill up with zeros
-                    gaps.append(frames)
-                if following is None:
-                    break
-                at = following
-            elif at + length > end:
-                ends_within = True
-                break
-            else:
-                frames += 1
-                at += length
+        frame = _mpeg_frame(data[first : first + 3])
+        assert frame is not None
+        frames, gaps, ends_within = _walk(data, first, end)
         promised = _xing_frames(data[first : first + 256])
-        return MpegScan(frames - (promised is not None), samples, promised or None, tuple(gaps), ends_within)
+        return MpegScan(frames - (promised is not None), frame[1], promised or None, gaps, ends_within)
+
+
+def _walk(data: mmap.mmap, first: int, end: int) -> tuple[int, tuple[int, ...], bool]:
+    """Count the frames of one kind from the first one on.
+
+    Returns:
+        Whole frames, frames before each stretch of bytes that are no frame, and whether the last frame is incomplete.
+    """
+    kind = _kind(data[first : first + 3])
+    lengths: dict[bytes, int] = {}  # a frame's first three bytes tell its length
+    search_left = _SEARCH_BYTES
+    at, frames = first, 0
+    gaps: list[int] = []
+    while at < end:
+        head = data[at : at + 3]
+        length = lengths.get(head)
+        if length is None:
+            frame = _mpeg_frame(head)
+            lengths[head] = length = frame[0] if frame is not None and _kind(head) == kind else 0
+        if length:
+            if at + length > end:
+                return frames, tuple(gaps), True
+            frames += 1
+            at += length
+            continue
+        following = _next_frame(data, at, min(end, at + search_left), kind)
+        rest = data[at : min(end, at + _SEARCH_BYTES) if following is None else following]
+        if rest.strip(b"\0"):  # some writers fill up with zeros
+            gaps.append(frames)
+        if following is None:
+            break
+        search_left -= following - at
+        at = following
+    return frames, tuple(gaps), False
 
 
 def _mpeg_frame(head: bytes) -> tuple[int, int] | None:

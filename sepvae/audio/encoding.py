@@ -200,7 +200,7 @@ class AudioWriter:
                 **encoding.options,
             )
         except (RuntimeError, OSError, ValueError) as error:
-            self.discard()
+            self._partial.discard()
             raise self._error(error) from error
 
     def write(self, block: NDArray[Any]) -> None:
@@ -236,9 +236,8 @@ class AudioWriter:
 
     def discard(self) -> None:
         """Remove the temporary file."""
-        if hasattr(self, "_file"):
-            with contextlib.suppress(RuntimeError):  # a full disk shows here once more
-                self._file.close()
+        with contextlib.suppress(RuntimeError):  # a full disk shows here once more
+            self._file.close()
         self._partial.discard()
 
     def _error(self, error: Exception) -> OutputError:

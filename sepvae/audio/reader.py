@@ -10,16 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepvae.audio.decoders import open_decoder
-from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason
+from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason, undecodable
 from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, ShapeError
 
 MAX_CHANNELS = 64
 
+# fmt: off
+AUDIO_ENDINGS = frozenset((
+    ".3gp", ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".bwf", ".caf", ".flac", ".flv", ".m4a", ".m4b", ".mka",
+    ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".tta", ".w64", ".wav",
+    ".webm", ".wma", ".wv",
+))
+"""Endings of the files that are taken from a folder; a file named by itself may have any."""
+# fmt: on
+
 # No recording shrinks this far: digital silence as FLAC, about the smallest there is, does so 1200-fold.
 _BOMB_RATIO, _BOMB_BYTES = 10_000, 1 << 30
 
-__all__ = ["BLOCK_FRAMES", "MAX_CHANNELS", "AudioInfo", "AudioReader"]
+__all__ = ["AUDIO_ENDINGS", "BLOCK_FRAMES", "MAX_CHANNELS", "AudioInfo", "AudioReader"]
 
 
 class AudioReader:
@@ -70,8 +79,7 @@ class AudioReader:
                     raise AudioFileError(
                         f"{self.path}: damaged, cannot be decoded ({reason(error)})"
                     ) from error
-                at_s = self.frames_read / self.info.sample_rate
-                stopped = f"damaged: cannot be decoded beyond {at_s:.2f} s ({reason(error)})"
+                stopped = undecodable(self.frames_read, self.info.sample_rate, reason(error))
                 break
             if len(block) == 0:
                 break
@@ -111,16 +119,10 @@ class AudioReader:
 
 
 def _open(path: Path) -> tuple[Decoder, os.stat_result]:
+    """A decoder for a file, and the file's state before it is read."""
     try:
         if not path.is_file():
-            what = (
-                "is a folder"
-                if path.is_dir()
-                else "is not a regular file"
-                if path.exists()
-                else "no such file"
-            )
-            raise AudioFileError(f"{path}: {what}")
+            raise AudioFileError(f"{path}: {_what_is_there(path)}")
         found = path.stat()
         if found.st_size == 0:
             raise AudioFileError(f"{path}: the file is empty")
@@ -137,3 +139,10 @@ def _open(path: Path) -> tuple[Decoder, os.stat_result]:
         if not why and head[4:8] == b"ftyp":
             why = " (an mp4 file without its index, which most writers put at the end, so it was cut short)"
         raise AudioFileError(f"{path}: not audio, or damaged beyond reading{why}") from error
+
+
+def _what_is_there(path: Path) -> str:
+    """One phrase on a path that is no regular file."""
+    if path.is_dir():
+        return "is a folder"
+    return "is not a regular file" if path.exists() else "no such file"

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import av
+from av.container import InputContainer
+
 from sepvae.audio.decoders.ffmpeg import DEMUXERS
 
 logger = logging.getLogger(__name__)
@@ -76,8 +79,6 @@ NO_TAGS = Tags()
 
 def read_tags(path: Path) -> Tags:
     """Read the tags of a file in any format; one that cannot be read has none."""
-    import av
-
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
         with av.open(f"file:{path}", container_options=options, metadata_errors="replace") as container:
@@ -100,13 +101,13 @@ def read_tags(path: Path) -> Tags:
     return Tags({name: texts[name] for name in _FIELDS if name in texts}, cover, cover_type, provenance)
 
 
-def _cover(container: object) -> tuple[bytes, str]:
-    """The first picture that is attached to a file."""
-    for stream in container.streams.video:  # type: ignore[attr-defined]
+def _cover(container: InputContainer) -> tuple[bytes, str]:
+    """The first picture that is attached to a file, and its MIME type; both empty if there is none."""
+    for stream in container.streams.video:
         kind = _PICTURES.get(stream.codec_context.name)
         if kind is None or "attached_pic" not in str(stream.disposition.name or ""):
             continue
-        for packet in container.demux(stream):  # type: ignore[attr-defined]
+        for packet in container.demux(stream):
             if 0 < packet.size <= _MAX_COVER:
                 return bytes(packet), kind
             break

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sepvae import pretrained
 from sepvae.batch.jobs import Job
 from sepvae.batch.report import Entry, failure
-from sepvae.batch.workers import Entries, OnProgress, Task, Worker
+from sepvae.batch.workers import Entries, OnJobProgress, Task, Worker
 from sepvae.errors import SepvaeError
 from sepvae.remote import is_address
 
@@ -67,7 +67,7 @@ class RayCrew:
     def __exit__(self, *exc: object) -> None:
         self._stop()
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
+    def run(self, jobs: Sequence[Job], on_progress: OnJobProgress) -> Entries:
         """Separate the inputs of all jobs; of progress within one, nothing is told."""
         ray, separate = self._ray, self._remote(_separate)
         waiting = iter(enumerate(jobs))

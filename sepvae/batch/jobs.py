@@ -11,21 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from sepvae.audio import AUDIO_ENDINGS
 from sepvae.audio.outputs import output_paths, track_of
 from sepvae.errors import AudioFileError, OutputError, SepvaeError
 from sepvae.separation.provenance import read_provenance, sha256_of
 
 STDIN = "-"
 """What stands for standard input among the inputs."""
-
-# fmt: off
-AUDIO_ENDINGS = frozenset((
-    ".3gp", ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".bwf", ".caf", ".flac", ".flv", ".m4a", ".m4b", ".mka",
-    ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".tta", ".w64", ".wav",
-    ".webm", ".wma", ".wv",
-))
-"""Endings of the files that are taken from a folder; a file named by itself may have any."""
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -102,18 +94,27 @@ def find_jobs(
     for real, path in results.items():
         if real not in found:
             on_result(path)
-    wanted = {track.casefold() for _, track, _ in found.values()}
+    return _with_own_tracks(list(found.values()))
+
+
+def _with_own_tracks(files: Sequence[tuple[Path, str, str]]) -> list[Job]:
+    """Jobs of files with different tracks: where two would have the same one, the later one gets a number.
+
+    Args:
+        files: path, wanted track, and name in messages ("" for the path) of each.
+    """
+    taken = {track.casefold() for _, track, _ in files}  # some file systems do not tell A from a
     owner: dict[str, Path] = {}
     jobs = []
-    for path, track, shown in found.values():
-        clash = owner.get(track.casefold())  # some file systems do not tell A from a
-        name, number = track, 1
-        while clash is not None and name.casefold() in wanted:
+    for path, wanted, name in files:
+        clash = owner.get(wanted.casefold())
+        track, number = wanted, 1
+        while clash is not None and track.casefold() in taken:
             number += 1
-            name = f"{track}-{number}"
-        wanted.add(name.casefold())
-        owner[name.casefold()] = path
-        jobs.append(Job(path, name, clash, shown))
+            track = f"{wanted}-{number}"
+        taken.add(track.casefold())
+        owner[track.casefold()] = path
+        jobs.append(Job(path, track, clash, name))
     return jobs
 
 

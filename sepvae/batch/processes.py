@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sepvae.batch.jobs import Job
 from sepvae.batch.report import failure
-from sepvae.batch.workers import Crew, Entries, InProcessCrew, OnProgress, Task, Worker
+from sepvae.batch.workers import Crew, Entries, InProcessCrew, OnJobProgress, Task, Worker
 from sepvae.errors import SepvaeError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Processes:
     def __exit__(self, *exc: object) -> None:
         self._stop(kill_after_s=_STOP_S)
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
+    def run(self, jobs: Sequence[Job], on_progress: OnJobProgress) -> Entries:
         waiting = deque(range(len(jobs)))
         while waiting or any(member.index is not None for member in self._members):
             for member in list(self._members):

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sepvae.audio import AUDIO_ENDINGS
 from sepvae.audio.encoding import LOSSLESS
 from sepvae.audio.partial import write_whole
-from sepvae.batch.jobs import AUDIO_ENDINGS, Job
+from sepvae.batch.jobs import Job
 from sepvae.errors import OutputError
 from sepvae.separator import SeparatedFile
 

@@ -23,7 +23,7 @@ from sepvae.separator import SEGMENT_S, SeparatedFile, Separator
 if TYPE_CHECKING:
     from typing import Self
 
-OnProgress = Callable[[int, float], None]
+OnJobProgress = Callable[[int, float], None]
 """Takes the index of a job and the fraction of it that is done."""
 
 Entries = Generator[tuple[int, Entry], None, None]
@@ -169,7 +169,7 @@ class Crew(Protocol):
 
     def __exit__(self, *exc: object) -> None: ...
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
+    def run(self, jobs: Sequence[Job], on_progress: OnJobProgress) -> Entries:
         """Separate the inputs of all jobs."""
 
 
@@ -186,7 +186,7 @@ class InProcessCrew:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def run(self, jobs: Sequence[Job], on_progress: OnProgress) -> Entries:
+    def run(self, jobs: Sequence[Job], on_progress: OnJobProgress) -> Entries:
         for index, job in enumerate(jobs):
             yield index, self._worker(job, partial(on_progress, index))
 

@@ -7,10 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sepvae.errors import DataError
+
+if TYPE_CHECKING:
+    from sepvae.data.datasets.base import Dataset
 
 _OWN_SETS_ONLY = ("seed", "only", "soundfonts", "variations", "songs")
 
@@ -121,13 +125,9 @@ def prepare(
             raise DataError(
                 f"{name} has no --check, --download, --set, --rate or --channels (see sepvae data list)"
             )
-        from sepvae.data.prepare import prepare as make
-
-        root, out = _both(root, out)
-        manifest = make(
+        manifest = _prepare_own_set(
             name,
-            root,
-            out,
+            *_root_and_out(root, out),
             seed=seed,
             jobs=jobs,
             only=only or None,
@@ -143,32 +143,50 @@ def prepare(
         )
     dataset = DATASETS[name].with_options(_pairs(options))
     if download_root is not None:
-        from sepvae.data.download import fetch
-
-        with _bytes_bar() as report:
-            fetch(dataset, download_root, progress=report)
+        _download(dataset, download_root)
         root = root or download_root
     if check_root is not None:
-        from sepvae.data.check import check, lines
-
-        with _tracks_bar("checking") as report_tracks:
-            found = check(dataset, check_root, thorough=thorough, progress=report_tracks)
-        for line in lines(found, check_root):
-            click.echo(line)
-        if not found.complete:
-            raise DataError(f"{name} under {check_root} is not complete")
+        _check(dataset, check_root, thorough=thorough)
     if out is not None or (check_root is None and download_root is None):
-        from sepvae.data.cache import prepare as run
-
-        root, out = _both(root or check_root, out)
-        with _tracks_bar("preparing") as report_tracks:
-            manifest = run(
-                dataset, root, out, sample_rate=rate, channels=channels, jobs=jobs, progress=report_tracks
-            )
+        places = _root_and_out(root or check_root, out)
+        manifest = _prepare_dataset(dataset, *places, sample_rate=rate, channels=channels, jobs=jobs)
         click.echo(os.fsencode(manifest))
 
 
-def _both(root: Path | None, out: Path | None) -> tuple[Path, Path]:
+def _prepare_own_set(name: str, root: Path, out: Path, **options: Any) -> Path:
+    from sepvae.data.prepare import prepare
+
+    return prepare(name, root, out, **options)
+
+
+def _download(dataset: Dataset, root: Path) -> None:
+    from sepvae.data.download import fetch
+
+    with _bytes_bar() as report:
+        fetch(dataset, root, progress=report)
+
+
+def _check(dataset: Dataset, root: Path, *, thorough: bool) -> None:
+    """Print what is missing or broken; it is an error if anything is."""
+    from sepvae.data.check import check, lines
+
+    with _tracks_bar("checking") as report_tracks:
+        found = check(dataset, root, thorough=thorough, progress=report_tracks)
+    for line in lines(found, root):
+        click.echo(line)
+    if not found.complete:
+        raise DataError(f"{dataset.name} under {root} is not complete")
+
+
+def _prepare_dataset(dataset: Dataset, root: Path, out: Path, **options: Any) -> Path:
+    from sepvae.data.cache import prepare
+
+    with _tracks_bar("preparing") as report_tracks:
+        return prepare(dataset, root, out, progress=report_tracks, **options)
+
+
+def _root_and_out(root: Path | None, out: Path | None) -> tuple[Path, Path]:
+    """Both folders, which are options that most calls must give."""
     if root is None:
         raise click.UsageError("Missing option '--root'.")
     if out is None:

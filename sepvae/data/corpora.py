@@ -254,7 +254,13 @@ def read_stems(track: Track, sample_rate: int) -> dict[str, np.ndarray]:
     Raises:
         DataError: an unreadable file.
     """
-    stems = {source: resample(*read_audio(path), sample_rate) for source, path in track.files.items()}
+    return pad_together(
+        {source: resample(*read_audio(path), sample_rate) for source, path in track.files.items()}
+    )
+
+
+def pad_together(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All stems padded at the end to the length of the longest: source -> `[C, L]`."""
     length = max(audio.shape[1] for audio in stems.values())
     return {source: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for source, audio in stems.items()}
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from sepvae.data import lmms, tracker
-from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample, write_track
+from sepvae.data.corpora import SAMPLE_RATE, pad_together, read_audio, resample, write_track
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item
-from sepvae.data.music import MIX_PEAK, RENDERED_RMS_DB, active_rms_db
+from sepvae.data.music import RENDERED_RMS_DB, active_rms_db
+from sepvae.data.producer import MIX_PEAK
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
 
@@ -78,12 +79,10 @@ def make_project(path: Path, folder: Path) -> None:
 
 def _middle(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The middle of some stems, the shorter ones padded with silence first."""
-    longest, length = max(audio.shape[1] for audio in stems.values()), round(SECONDS * SAMPLE_RATE)
+    padded = pad_together(stems)
+    longest, length = next(iter(padded.values())).shape[1], round(SECONDS * SAMPLE_RATE)
     start = max(0, longest - length) // 2
-    return {
-        source: np.pad(audio, ((0, 0), (0, longest - audio.shape[1])))[:, start : start + length]
-        for source, audio in stems.items()
-    }
+    return {source: audio[:, start : start + length] for source, audio in padded.items()}
 
 
 def module_items(root: Path) -> list[Item]:

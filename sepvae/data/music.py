@@ -10,11 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sepvae.data.corpora import SAMPLE_RATE, read_audio, read_stems, resample, scan, write_track
+from sepvae.data.corpora import (
+    SAMPLE_RATE,
+    pad_together,
+    read_audio,
+    read_stems,
+    resample,
+    scan,
+    write_track,
+)
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item, raw_files, seed_of
 from sepvae.data.kits import Samples
-from sepvae.data.producer import balance, produce_score
+from sepvae.data.producer import MIX_PEAK, balance, produce_score
 from sepvae.data.render import (
     Score,
     active_window,
@@ -75,8 +83,7 @@ def make_demo(base: Path, folder: Path) -> None:
         for names in DEMO_STEMS.values()
         for name in names
     }
-    length = max(audio.shape[1] for audio in parts.values())
-    padded = {name: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for name, audio in parts.items()}
+    padded = pad_together(parts)
     stems = {source: np.sum([padded[name] for name in names], axis=0) for source, names in DEMO_STEMS.items()}
     scale = DEMO_PEAK / np.abs(sum(stems.values())).max()
     stems = {source: audio * scale for source, audio in stems.items()}
@@ -191,7 +198,6 @@ SCORES = ("openttd-openmsx", "simutrans-data", "planetblupi-music-midi")
 """Packages of free programs with songs as MIDI files."""
 HELD_OUT_COUNTS = {"test": 8, "valid": 4}
 RENDERED_RMS_DB = (-20.0, -16.0)
-MIX_PEAK = 0.95
 MIN_ONSETS, MIN_SECONDS, SHORTEST_S = 24, 20.0, 5.0
 
 

@@ -21,6 +21,7 @@ from sepvae.data.vocals import make_vocals
 STEM_LEVELS_DB = {"vocals": -19.0, "drums": -20.0, "bass": -20.0, "other": -20.5}
 PRODUCED_RMS_DB = (-22.0, -14.0)
 MIX_PEAK = 0.95
+"""Largest sample of a mixture, of full scale 1."""
 
 
 def notes_of(score: Score) -> list[Note]:

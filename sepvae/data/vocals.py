@@ -15,9 +15,12 @@ from sepvae.data.synth import Note, hertz
 from sepvae.data.utterances import Speech, Syllable, Utterance
 
 FORMANTS = (0.8, 1.25)
-SUNG_OVER_SPOKEN = 1.35  # singers sing this much above the pitch in which they speak
+"""Least and largest factor by which a singer's formants are moved."""
+SUNG_OVER_SPOKEN = 1.35
+"""Pitch at which a speaker would sing, over the pitch of the speech."""
 SYLLABLES = 60
 HARMONY_DB, PAD_DB, DOUBLE_DB = (-11.0, -5.0), (-12.0, -6.0), (-12.0, -5.0)
+"""Level relative to the vocals that they are added to, least and largest."""
 
 
 def choose_singer(pitch_hz: float, centre: float, rng: np.random.Generator) -> tuple[Singer, str]:
@@ -83,19 +86,19 @@ def make_vocals(
                 others[index] = _relative(singer, rng)
                 voices[index] = np.zeros(length, np.float32)
             _lay(voices[index], notes, text, others[index], rng)
-    space = effects.pan(
+    mix = effects.pan(
         effects.compress(lead, rng.uniform(0.2, 0.6)), float(np.clip(rng.normal(0, 0.04), -0.2, 0.2))
     )
     if rng.random() < 0.45 and lead.any():
-        space = space + _doubles(lead, rng)
-    level = effects.rms(space)
+        mix = mix + _doubles(lead, rng)
+    level = effects.rms(mix)
     side = float(rng.uniform(0.4, 0.9))
     for index, voice in voices.items():
         position = side if index % 2 else -side
-        space = space + _at(effects.pan(voice, position), level, rng.uniform(*HARMONY_DB))
-    space = treat_vocals(space, tempo, rng)
+        mix = mix + _at_level(effects.pan(voice, position), level, rng.uniform(*HARMONY_DB))
+    mix = treat_vocals(mix, tempo, rng)
     if line.backing:
-        space = space + _pads(line.backing, words, singer, length, effects.rms(space), rng)
+        mix = mix + _pads(line.backing, words, singer, length, effects.rms(mix), rng)
     chosen = {
         "speaker": speaker,
         "centre": round(line.centre, 1),
@@ -105,7 +108,7 @@ def make_vocals(
         "roles": sorted({phrase.role for phrase in (*line.phrases, *line.backing)}),
         "harmonies": len(voices),
     }
-    return space.astype(np.float32), chosen
+    return mix.astype(np.float32), chosen
 
 
 class _Words:
@@ -117,6 +120,7 @@ class _Words:
         self.utterance, self.syllable = 0, 0
 
     def of(self, phrase: Phrase) -> Text:
+        """The syllables of a phrase, at most one a note."""
         if phrase.words in self.known:
             return self.known[phrase.words]
         utterance = self.utterances[self.utterance]
@@ -149,6 +153,7 @@ def _relative(singer: Singer, rng: np.random.Generator) -> Singer:
 def _lay(
     out: np.ndarray, notes: Sequence[Note], text: Text, singer: Singer, rng: np.random.Generator
 ) -> None:
+    """Add sung notes to a voice `[L]` in place, cut where they reach beyond it."""
     start, audio = sing(notes, text, singer, rng)
     first = round(start * SAMPLE_RATE)
     audio = audio[max(0, -first) :]
@@ -156,7 +161,8 @@ def _lay(
     part += audio[: part.size]
 
 
-def _at(audio: np.ndarray, level: float, gain_db: float) -> np.ndarray:
+def _at_level(audio: np.ndarray, level: float, gain_db: float) -> np.ndarray:
+    """Audio whose RMS lies `gain_db` above a level; silence stays as it is."""
     own = effects.rms(audio)
     return audio * np.float32(level * 10 ** (gain_db / 20) / own) if own > 0 and level > 0 else audio
 
@@ -168,7 +174,7 @@ def _doubles(lead: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         effects.pan(effects.double(lead, rng.uniform(0.012, 0.035), rng.uniform(4, 12), rng), position)
         for position in (-width, width)
     ]
-    return _at(takes[0] + takes[1], effects.rms(lead), gain_db)
+    return _at_level(takes[0] + takes[1], effects.rms(lead), gain_db)
 
 
 def _pads(
@@ -189,7 +195,7 @@ def _pads(
         audio += effects.pan(voice, (-0.7, 0.1, 0.7)[index % 3])
     audio = effects.low_pass(effects.high_pass(audio, 150.0), rng.uniform(3000, 9000), 1)
     audio = effects.reverb(effects.widen(audio, 0.4, rng), rng.uniform(1.2, 3.0), rng.uniform(0.2, 0.6), rng)
-    return _at(audio, level, rng.uniform(*PAD_DB)) if level > 0 else audio
+    return _at_level(audio, level, rng.uniform(*PAD_DB)) if level > 0 else audio
 
 
 def treat_vocals(audio: np.ndarray, tempo: float, rng: np.random.Generator) -> np.ndarray:

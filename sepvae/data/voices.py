@@ -85,12 +85,12 @@ class Sounds:
     Args:
         package: the Debian package.
         folder: part of their paths that all of them share.
-        but: parts of the paths of files that are left out: voices, music, or tunes.
+        excluded: parts of the paths of files that are left out: voices, music, or tunes.
     """
 
     package: str
     folder: str
-    but: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 SOUNDS = [
@@ -150,5 +150,5 @@ def _files(folder: Path, sounds: Sounds) -> list[Path]:
         for path in folder.rglob("*")
         if _is_audio(path)
         and sounds.folder in (inside := f"/{path.relative_to(folder).as_posix()}".lower())
-        and not any(word in inside for word in sounds.but)
+        and not any(word in inside for word in sounds.excluded)
     )

@@ -106,15 +106,17 @@ class TrackBSS:
         return result
 
     def _close_segment(self) -> None:
-        estimates, references = (
-            {
-                s: np.concatenate([np.asarray(part[side][s]) for part in self._pending], axis=1)
-                for s in self.sources
-            }
-            for side in (0, 1)
-        )
+        estimates = self._joined([estimates for estimates, _ in self._pending])
+        references = self._joined([references for _, references in self._pending])
         self._segments.append(frame_scores(estimates, references, self.sample_rate))
         self._pending = []
+
+    def _joined(self, stretches: Sequence[Signals]) -> Signals:
+        """Consecutive stretches as one."""
+        return {
+            source: np.concatenate([np.asarray(stretch[source]) for stretch in stretches], axis=1)
+            for source in self.sources
+        }
 
 
 def _any_silent(signals: npt.NDArray[np.float64]) -> bool:

@@ -137,7 +137,10 @@ class _Song:
         self.energy += np.square(estimates, dtype=np.float64).sum((1, 2))
         self.mixture_energy += float(np.square(references.sum(0), dtype=np.float64).sum())
         if self.bss is not None:
-            self.bss.take(*(dict(zip(excerpt.sources, x, strict=True)) for x in (estimates, references)))
+            self.bss.take(
+                dict(zip(excerpt.sources, estimates, strict=True)),
+                dict(zip(excerpt.sources, references, strict=True)),
+            )
         sounding = sum(metrics.is_active(reference) for reference in references)
         if self.shown is None or sounding > self.shown[0]:
             self.shown = sounding, estimates, references

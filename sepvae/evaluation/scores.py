@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sepvae import checkpoint
 
 COMPARED = {
@@ -50,5 +48,5 @@ def into_card(folder: str | Path, report: Mapping[str, Any]) -> dict[str, Any]:
     model, card = checkpoint.load(folder)
     entry = score_entry(report)
     others = [score for score in card.get("scores", []) if score["set"] != entry["set"]]
-    storage = {"float32": torch.float32, "bfloat16": torch.bfloat16}[card["weights"]["dtype"]]
-    return checkpoint.save(folder, model, {**card, "scores": [*others, entry]}, storage_dtype=storage)
+    card = {**card, "scores": [*others, entry]}
+    return checkpoint.save(folder, model, card, storage_dtype=checkpoint.stored_dtype(card))

@@ -38,7 +38,9 @@ def summarise(tracks: TrackScores, sources: Sequence[str]) -> dict[str, Any]:
     return {"tracks": by_track, "sources": by_source, "mean": overall}
 
 
-def summarise_bss(tracks: Mapping[str, Mapping[str, Mapping[str, float]]], sources: Sequence[str]) -> dict:
+def summarise_bss(
+    tracks: Mapping[str, Mapping[str, Mapping[str, float]]], sources: Sequence[str]
+) -> dict[str, Any]:
     """BSSEval scores per track and source, their medians per source, and the mean of these."""
     by_source: dict[str, dict[str, float]] = {}
     for source in sources:

@@ -49,12 +49,11 @@ class MixtureTrunk(nn.Module):
         balance = pan(P)
         level = self.scale.normalise(log_power(P.mean(1, keepdim=True)))
         planes = torch.cat([level, width(P, P_side), balance.abs()], 1)  # [B, 3, N, T]
-        return self.unet(
-            planes.contiguous(memory_format=torch.channels_last), self._told(present, P)
-        ), balance
+        planes = planes.contiguous(memory_format=torch.channels_last)
+        return self.unet(planes, self._condition(present, P)), balance
 
-    def _told(self, present: Tensor | None, P: Tensor) -> Tensor | None:
-        """The vector of presence, mapped to the channels of the finest level: `[B, D_0]`."""
+    def _condition(self, present: Tensor | None, P: Tensor) -> Tensor | None:
+        """The vector of presence, mapped to the channels of the finest level: `[B, D_0]`; None if it is not told."""
         if self.presence is None:
             return None
         sources = self.presence.in_features

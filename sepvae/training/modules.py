@@ -38,27 +38,28 @@ class VAEModule(SpectrogramModule):
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets, noise, sizes = self.targets(batch), self.noise(batch), self.model.bands.sizes
         sources = self.model.config.sources
-        terms = {
+        solos = {
             k: solo_terms(
                 self.model.source_vae(sources[k]), targets.solo(k), sizes, self.losses.free_nats, noise
             )
             for k in self.trained_sources()
         }
-        nll = torch.stack([term.nll.mean() for term in terms.values()]).mean()
-        kl = torch.stack([term.kl.mean() for term in terms.values()]).mean()
-        logged, loss = {"solo_nll": nll, "solo_kl": kl}, nll + self.beta() * kl
-        lacks = [
-            contrast_term(self.model, self.losses, k, self.global_step, targets.solo(k), term, noise)
-            for k, term in terms.items()
+        nll = torch.stack([solo.nll.mean() for solo in solos.values()]).mean()
+        kl = torch.stack([solo.kl.mean() for solo in solos.values()]).mean()
+        terms = {"solo_nll": nll, "solo_kl": kl}
+        loss = nll + self.beta() * kl
+        contrasts = [
+            contrast_term(self.model, self.losses, k, self.global_step, targets.solo(k), solo, noise)
+            for k, solo in solos.items()
         ]
-        if found := [term["contrast"] for term in lacks if term]:
-            logged["contrast"] = torch.stack(found).mean()
-            loss = loss + self.losses.contrast * logged["contrast"]
+        if found := [term["contrast"] for term in contrasts if term]:
+            terms["contrast"] = torch.stack(found).mean()
+            loss = loss + self.losses.contrast * terms["contrast"]
         if self.losses.coded_db:
-            coded = {k: term.log_variance for k, term in terms.items()}
-            logged["coded_db"] = self.coded_error(targets, coded)
-            loss = loss + self.losses.coded_db * logged["coded_db"]
-        self.log_terms(logged)
+            coded = {k: solo.log_variance for k, solo in solos.items()}
+            terms["coded_db"] = self.coded_error(targets, coded)
+            loss = loss + self.losses.coded_db * terms["coded_db"]
+        self.log_terms(terms)
         return loss
 
     def trained_sources(self) -> Sequence[int]:
@@ -143,14 +144,16 @@ class SeparationModule(SpectrogramModule):
         posteriors = self.model.posteriors(targets.P_mix, targets.P_side, present)
         log_variance = self.decode(targets, posteriors, noise)
         targets = self.in_best_order(targets, log_variance)
-        of_sources = complex_gaussian_nll(targets.P, log_variance[:, :, :channels], sizes, linearise=True)
-        of_mixture = complex_gaussian_nll(
+        source_nll = complex_gaussian_nll(
+            targets.P, log_variance[:, :, :channels], sizes, linearise=True
+        )  # [B, K', C, N, T]
+        mixture_nll = complex_gaussian_nll(
             targets.P_mix, torch.logsumexp(log_variance, 1), sizes, linearise=True
-        )
+        )  # [B, 2, N, T]
         terms = {
             "output_db": share * self.output_error(targets, log_variance),
-            "source_nll": share * of_sources.mean((0, 1, 2)).sum() * 2 / bins,
-            "mixture_nll": of_mixture.mean((0, 1)).sum() * 2 / bins,
+            "source_nll": share * source_nll.mean((0, 1, 2)).sum() * 2 / bins,
+            "mixture_nll": mixture_nll.mean((0, 1)).sum() * 2 / bins,
         }
         if self.global_step % self.losses.solo_every == 0:
             sources = self.solo_sources()
@@ -222,8 +225,8 @@ class SeparationModule(SpectrogramModule):
         share = len(rows) / len(targets.P)
         noise = [noise[row] for row in rows.tolist()]
         solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
-        found = divergence(solo.posterior.detach(), mixture.rows(rows)).mean() / bins_of(P, sizes)
-        terms = {"match": found}
+        match = divergence(solo.posterior.detach(), mixture.rows(rows)).mean() / bins_of(P, sizes)
+        terms = {"match": match}
         if self.joint:
             terms |= {"solo": (solo.nll + self.losses.beta * solo.kl).mean()}
             terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)

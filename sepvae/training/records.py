@@ -51,7 +51,14 @@ def export(
     """Write a model folder whose card says where the weights come from.
 
     Args:
+        model: what to write.
+        config: the recipe that it was trained with.
+        folder: the model folder.
+        steps: optimisation steps so far.
         data: size and hash of every set, by its name.
+
+    Returns:
+        The folder.
     """
     training: dict[str, Any] = {
         "recipe": _without_folders(config),
@@ -59,24 +66,29 @@ def export(
         "data": data,
         **versions(),
     }
-    befores = [read_card(origin) for origin in origins(config)]
-    if befores:
+    parents = [read_card(origin) for origin in origins(config)]
+    if parents:
         training["init"] = [
-            {"sha256": card["weights"]["sha256"], **card.get("training", {})} for card in befores
+            {"sha256": parent["weights"]["sha256"], **parent.get("training", {})} for parent in parents
         ]
-    card = {**inherited(befores, _own_recordings(data)), **plain(config.card)}
+    card = {**inherited(parents, _own_recordings(data)), **plain(config.card)}
     if config.stage == "encoders":  # the separation is that of the model it started from
         kept = ("name", "description", "scores", "data", "licence")
-        card |= {key: befores[0][key] for key in kept if key in befores[0]}
+        card |= {key: parents[0][key] for key in kept if key in parents[0]}
     card["training"] = training
     checkpoint.save(folder, model, card, storage_dtype=storage(config))
     return folder
 
 
-def inherited(befores: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> dict[str, Any]:
-    """What a card says of data and licence unless the recipe does: those of the models before, and the new data."""
-    entries: list[Any] = [entry for card in befores for entry in card.get("data", ())]
-    licences = [card["licence"] for card in befores if "licence" in card]
+def inherited(parents: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> dict[str, Any]:
+    """Data and licence of a card unless the recipe names them: those of the models it started from, and the new data.
+
+    Args:
+        parents: cards of the models.
+        own: entry of the new data.
+    """
+    entries: list[Any] = [entry for card in parents for entry in card.get("data", ())]
+    licences = [card["licence"] for card in parents if "licence" in card]
     unique = [entry for i, entry in enumerate([*entries, own]) if entry not in entries[:i]]
     return {"data": unique, **({"licence": licences[0]} if licences else {})}
 
@@ -84,9 +96,7 @@ def inherited(befores: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> d
 def storage(config: DictConfig) -> torch.dtype:
     """Type to store matrices in: that of the model whose weights are kept, bfloat16 for new ones."""
     if config.stage in ("encoders", "added"):
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[
-            read_card(origins(config)[0])["weights"]["dtype"]
-        ]
+        return checkpoint.stored_dtype(read_card(origins(config)[0]))
     return torch.bfloat16
 
 

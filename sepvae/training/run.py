@@ -23,7 +23,7 @@ from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SpectrogramModule, mean_levels
 from sepvae.training.data import MixtureData
-from sepvae.training.modules import MODULES as COMMON
+from sepvae.training.modules import MODULES as COMMON_MODULES
 from sepvae.training.objectives import LossConfig, OptimConfig
 from sepvae.training.recipe import Plan, compose, lacks, plain, plan, typed, unfold
 from sepvae.training.trainer import build_trainer
@@ -34,7 +34,7 @@ LEVEL_BATCHES = 24
 SEPARATES = ("separation", "encoders", "mask_net", "added")
 """Stages whose model separates, so that its scores belong in its card."""
 
-MODULES = COMMON | {"added": (AddedModule, SeparationVAE)}
+MODULES = COMMON_MODULES | {"added": (AddedModule, SeparationVAE)}
 """Stage of a recipe -> its module and the kind of model it trains."""
 
 __all__ = ["compose", "sweep", "train"]
@@ -178,8 +178,10 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
     """Take what fits of the models that `init` names, a later one's over an earlier one's.
 
     A model with more latents takes those of one with fewer (`widened`). Of a model with other sources that has only
-    been trained on solos, the VAEs alone are taken: the rest of it is
-    as it was made.
+    been trained on solos, the VAEs alone are taken: the rest of it is as it was made.
+
+    Raises:
+        RecipeError: nothing of a model fits, or a stage that trains only a part lacks weights of the rest.
     """
     mine = model.state_dict()
     taken: dict[str, torch.Tensor] = {}

@@ -67,9 +67,7 @@ def test_lossy_files_keep_their_length(tmp_path: Path, tone: np.ndarray, name: s
     assert out.shape == tone.shape
     assert reader.info.depth == "PCM_24"
     assert reader.loss is None
-    np.testing.assert_allclose(
-        out, tone, atol=0.02
-    )  # codec noise; a codec frame of delay would be an error of 0.4
+    np.testing.assert_allclose(out, tone, atol=0.02)  # codec noise; a frame of delay would be off by 0.4
 
 
 @pytest.mark.parametrize(
@@ -85,23 +83,6 @@ def test_what_soundfile_lacks_is_read_too(tmp_path: Path, tone: np.ndarray, name
     np.testing.assert_allclose(
         out[:, : tone.shape[1]][:, inner], tone[:, inner], atol=0.05
     )  # 256 frames late: 0.4
-
-
-def cut(path: Path, share: float = 0.5) -> Path:
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    return path
-
-
-@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.ogg", "a.mp3"])
-def test_a_file_that_ends_early_is_read_and_the_loss_is_told(
-    tmp_path: Path, noise: np.ndarray, name: str
-) -> None:
-    soundfile.write(tmp_path / name, np.tile(noise, 6).T, RATE)
-    out, reader = read(cut(tmp_path / name))
-    assert 0 < out.shape[1] < 5 * noise.shape[1]
-    assert reader.loss is not None
-    assert "ends" in reader.loss
 
 
 def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path, noise: np.ndarray) -> None:
@@ -187,7 +168,8 @@ def flac_header(path: Path, noise: np.ndarray) -> None:
 def m4a_cut(path: Path, noise: np.ndarray) -> None:
     encode(path.with_suffix(".m4a"), "aac", np.tile(noise, 3))
     path.with_suffix(".m4a").rename(path)
-    cut(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
 
 
 def picture_only(path: Path, noise: np.ndarray) -> None:

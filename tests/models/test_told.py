@@ -7,7 +7,8 @@ import torch
 
 from sepvae.models.build import build, config_dict
 from sepvae.models.separation import MaskNet, SeparationConfig, SeparationModel, SeparationVAE
-from tests.conftest import stir
+
+from ..conftest import stir
 
 
 @pytest.fixture(params=[SeparationVAE, MaskNet])

@@ -58,3 +58,6 @@ def test_gradients_reach_the_shared_vae_and_all_heads(module: SeparationModule) 
     module.training_step(batch([0, 1, 2]), 0).backward()
     speech = module.model.source_vae("first").decoder
     assert all(parameter.grad is not None for parameter in speech.parameters() if parameter.requires_grad)
+    for head in module.model.mixture.heads.heads:
+        by_source = head.project.weight.grad.unflatten(0, (3, -1)).flatten(1)
+        assert by_source.abs().amax(1).gt(0).all()

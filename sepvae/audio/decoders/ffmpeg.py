@@ -20,32 +20,17 @@ _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 _AV_DEPTHS = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}
 _AV_LOSSLESS = frozenset(("flac", "alac", "ape", "shorten", "tak", "tta", "wavpack"))
 
-# ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses
 DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,m4a,matroska,webm,mov,mp4,mj2,3gp,3g2,mp3,mpc,mpc8,"
     "mpeg,mpegts,ogg,oma,rm,shn,tak,tta,voc,w64,wav,wv"
 )
-# others only guess their length, or tell the position of the last byte that is there
-_TIMED = frozenset(
-    (
-        "aiff",
-        "ape",
-        "asf",
-        "au",
-        "caf",
-        "flac",
-        "flv",
-        "matroska",
-        "mov",
-        "mpc",
-        "tak",
-        "tta",
-        "voc",
-        "w64",
-        "wav",
-        "wv",
-    )
-)
+"""ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses."""
+
+# fmt: off
+_TIMED = frozenset((
+    "aiff", "ape", "asf", "au", "caf", "flac", "flv", "matroska", "mov", "mpc", "tak", "tta", "voc", "w64", "wav", "wv",
+))  # demuxers whose length can be trusted; others only guess it, or tell the position of the last byte that is there
+# fmt: on
 
 
 class AvDecoder:

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sepvae.batch.jobs import AUDIO_ENDINGS
-from sepvae.data.corpora import resample
+from sepvae.audio import AUDIO_ENDINGS
+from sepvae.data.corpora import pad_together, resample
 from sepvae.data.datasets.decode import decode
 from sepvae.errors import DataError
 
@@ -199,12 +199,6 @@ def total(parts: Sequence[np.ndarray]) -> np.ndarray:
     for part in parts:
         out[:, : part.shape[1]] += part
     return out
-
-
-def pad_together(stems: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All stems padded at the end to the length of the longest: source -> `[C, L]`."""
-    length = max(audio.shape[1] for audio in stems.values())
-    return {source: np.pad(audio, ((0, 0), (0, length - audio.shape[1]))) for source, audio in stems.items()}
 
 
 def folders_of(root: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.batch.jobs import AUDIO_ENDINGS
+from sepvae.audio import AUDIO_ENDINGS
 from sepvae.data.datasets.base import (
     SPLITS,
     Dataset,
