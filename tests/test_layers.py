@@ -20,6 +20,7 @@ LAYERS = (
     "audio.decoders.ffmpeg",
     "audio.decoders.libsndfile",
     "audio.decoders",
+    "audio.chunks",
     "audio.reader",
     "audio.tags",
     "audio.headers",

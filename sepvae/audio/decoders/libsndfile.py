@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +109,7 @@ class SoundfileDecoder:
         if self._rescue is not None:
             phrases.append(self._rescue.loss())
         elif self._mpeg is None and self._stopped is None:
-            promised = max(self.info.frames or 0, _declared_frames(self._file))
+            promised = self.info.frames or 0
             if self._read < promised:
                 phrases.append(cut_short(self._read, promised, self.info.sample_rate))
         if self._mpeg is not None:
@@ -141,14 +140,3 @@ def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str
     if frames_read < samples - _MPEG_PADDING - scan.frame_samples:
         return [cut_short(frames_read, samples, sample_rate)]
     return []
-
-
-def _declared_frames(file: soundfile.SoundFile) -> int:
-    """Frames that a wav or aiff header declares; libsndfile corrects a false size but logs it."""
-    match = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if match is None:
-        return 0
-    declared, actual = int(match[1]), int(match[2])
-    if declared >= 0x7FFFF000 or actual <= 0:  # what writers to a pipe put in: size unknown
-        return 0
-    return round(file.frames * declared / actual)
