@@ -38,10 +38,11 @@ def music(channels: int, frames: int, rate: int) -> np.ndarray:
 
 def encode(path: Path, codec: str, audio: np.ndarray, rate: int = RATE, **options: str) -> Path:
     """Write a file through ffmpeg's libraries."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(audio)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[len(audio)]
     with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout=layout)
+        packed = np.ascontiguousarray(audio.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         sample_format = "s16p" if codec == "wavpack" else stream.format.name
         if codec == "wavpack":
@@ -136,6 +137,15 @@ def test_codecs_keep_every_sample_in_its_place(
     if codec in ("alac", "flac", "wavpack"):
         assert np.abs(error).max() <= 2**-14
     assert rms(error) < LOSSY
+
+
+@pytest.mark.parametrize(("name", "codec", "channels"), [("a.mkv", "flac", 8), ("a.wv", "wavpack", 16)])
+def test_eight_channels_and_more_do_not_crash(tmp_path: Path, name: str, codec: str, channels: int) -> None:
+    """Planes of eight channels are counted beyond their end in PyAV."""
+    audio = music(channels, RATE, RATE)
+    out, reader = read(encode(tmp_path / name, codec, audio))
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    np.testing.assert_allclose(out, audio, atol=2**-14)
 
 
 def test_the_audio_of_a_video_is_read(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ class AvDecoder:
 
     def _timeline(self) -> Iterator[NDArray[np.float32]]:
         """Samples of all frames `[n, C]`, with silence for what is missing between them."""
-        to_float = av.AudioResampler(format="fltp")  # converts the sample format only
+        # Converts the sample format only. Not to planes: PyAV counts those of eight channels beyond their end.
+        to_float = av.AudioResampler(format="flt")
         stream, rate = self._stream, self.info.sample_rate
         due = None  # where the next frame should lie, in samples
         if stream.start_time is not None and stream.time_base is not None:
@@ -152,7 +153,7 @@ class AvDecoder:
                     yield from self._silence(at - due, length)
                 due = at
             for part in to_float.resample(frame):
-                samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                samples = part.to_ndarray().reshape(-1, self.info.channels).astype(np.float32, copy=False)
                 self._placed += len(samples)
                 yield samples
             due = None if due is None else due + length
