@@ -16,6 +16,7 @@ LAYERS = (
     "download",
     "audio.resample",
     "audio.containers",
+    "audio.surround",
     "audio.decoders.base",
     "audio.decoders.ffmpeg",
     "audio.decoders.libsndfile",

@@ -35,11 +35,13 @@ class OggScan:
         damaged: a checksum is wrong, a page is missing, or other bytes stand between pages.
         chained: another stream begins after the first one.
         closed: the file ends with the mark of a last page.
+        surround: its channels have the places of speakers, in the order of Vorbis.
     """
 
     damaged: bool
     chained: bool
     closed: bool
+    surround: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,13 @@ def scan_ogg(path: Path) -> OggScan | None:
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         if data[:4] != b"OggS":
             return None
-        damaged = chained = False
+        damaged = chained = surround = False
         numbers: dict[int, int] = {}  # of the last page of each stream that is still open
         audio_began = False
         at = faults = 0
         while at < len(data):
             if faults > _MAX_FAULTS:
-                return OggScan(damaged=True, chained=chained, closed=False)
+                return OggScan(damaged=True, chained=chained, closed=False, surround=surround)
             page = _ogg_page(data, at)
             if page is None:
                 following = data.find(b"OggS", at + 1)
@@ -89,6 +91,7 @@ def scan_ogg(path: Path) -> OggScan | None:
             _, _, flags, _, serial, number, _, _ = _OGG_HEADER.unpack_from(page)
             if flags & _BOS:
                 chained = chained or audio_began
+                surround = surround or _is_surround(page)
             else:
                 audio_began = True
                 damaged = damaged or numbers.get(serial) != number - 1
@@ -97,7 +100,13 @@ def scan_ogg(path: Path) -> OggScan | None:
             else:
                 numbers[serial] = number
             at += len(page)
-        return OggScan(damaged, chained, closed=not numbers)
+        return OggScan(damaged, chained, closed=not numbers, surround=surround)
+
+
+def _is_surround(first_page: bytes) -> bool:
+    """Whether a stream's channels stand in the order of Vorbis: always in Vorbis, in Opus with channel mapping 1."""
+    packet = first_page[_OGG_HEADER.size + first_page[26] :]
+    return packet[:7] == b"\x01vorbis" or (packet[:8] == b"OpusHead" and packet[18:19] == b"\x01")
 
 
 def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sepvae.audio.headers import finish_file
 from sepvae.audio.partial import PartialFile
+from sepvae.audio.surround import to_vorbis
 from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError
 
@@ -209,6 +210,8 @@ class AudioWriter:
         Shape: block `[C, n]`.
         """
         self.frames += block.shape[1]
+        if self._encoding.container == "OGG":
+            block = block[to_vorbis(len(block))]
         try:
             for start in range(0, block.shape[1], _SLICE_FRAMES):
                 self._file.write(np.ascontiguousarray(block[:, start : start + _SLICE_FRAMES].T))

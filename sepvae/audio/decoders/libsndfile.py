@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sepvae.audio.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, cut_short, reason, undecodable
 from sepvae.audio.decoders.ffmpeg import AvDecoder
+from sepvae.audio.surround import from_vorbis
 
 _MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
 
@@ -90,7 +91,8 @@ class SoundfileDecoder:
         if self._rescue is not None:
             return self._rescue.read()
         try:
-            return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            block = self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            return block[:, from_vorbis(self.info.channels)] if self._ogg and self._ogg.surround else block
         except FAILURES as error:
             if self._file.format == "FLAC":
                 self._rescue = AvDecoder(self._path, skip=self._read)
