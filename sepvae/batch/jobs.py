@@ -160,6 +160,27 @@ def check_inputs_stay(
                 raise OutputError(f"{path}: this stem of {job} would overwrite the input {other}")
 
 
+def check_outputs_differ(jobs: Sequence[Job], template: str, stems: Sequence[str], ext: str) -> None:
+    """Raise where stems of two inputs would have one name, as `song_no` and `song` may in `{track}_{stem}`.
+
+    Args:
+        jobs: all inputs of the batch.
+        template, stems, ext: what names the outputs, as in `output_paths`.
+
+    Raises:
+        OutputError: two would.
+    """
+    owners: dict[str, Job] = {}
+    for job in jobs:
+        for stem in stems:
+            path = os.path.normpath(template.format(track=job.track, stem=stem, ext=ext))
+            other = owners.setdefault(path.casefold(), job)  # some file systems do not tell A from a
+            if other is not job:
+                raise OutputError(
+                    f"template {template!r}: gives a stem of {job} and of {other} the name {path}"
+                )
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """What tells a file from all others, whatever its name; None where there is none."""
     try:
