@@ -128,7 +128,9 @@ def scan_mpeg(path: Path) -> MpegScan | None:
     """Walk over the frames of an MPEG audio file; None where no two of them follow each other."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         end = _before_tags(data)
-        begin = _after_id3(data)
+        begin = 0
+        while tag := _tag_bytes(data, begin):
+            begin += tag
         first = _next_frame(data, begin, min(end, begin + _SEARCH_BYTES), None)
         if first is None:
             return None
@@ -143,7 +145,9 @@ def scan_mpeg(path: Path) -> MpegScan | None:
             if length is None:
                 frame = _mpeg_frame(head)
                 lengths[head] = length = frame[0] if frame is not None and _kind(head) == kind else 0
-            if not length:
+            if not length and (tag := _tag_bytes(data, at)):
+                at += tag
+            elif not length:
                 following = _next_frame(data, at, min(end, at + search_left), kind)
                 search_left -= 0 if following is None else following - at
                 rest = data[at : min(end, at + _SEARCH_BYTES) if following is None else following]
@@ -200,12 +204,20 @@ def _next_frame(data: mmap.mmap, start: int, end: int, kind: tuple[int, int] | N
     return None
 
 
-def _after_id3(data: mmap.mmap) -> int:
-    """Where an ID3v2 tag at the beginning ends; its size has seven bits in each byte."""
-    if data[:3] != b"ID3" or len(data) < 10:
-        return 0
-    size = sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    return min(10 + size, len(data))
+def _tag_bytes(data: mmap.mmap, at: int) -> int:
+    """Length of the tag that begins at a position (ID3v2, ID3v1, APE, Lyrics3); 0 for none."""
+    head = data[at : at + 16]
+    if head[:3] == b"ID3" and len(head) > 9:  # seven bits in each byte of the size
+        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        return 10 + size + (10 if head[5] & 0x10 else 0)
+    if head[:3] == b"TAG":
+        return 227 if head[:4] == b"TAG+" else 128
+    if head[:8] == b"APETAGEX" and len(head) == 16:
+        return 32 + int.from_bytes(head[12:16], "little")
+    if head[:11] == b"LYRICSBEGIN":
+        ends = [data.find(mark, at, at + _SEARCH_BYTES) for mark in (b"LYRICS200", b"LYRICSEND")]
+        return max(0, max(ends) + 9 - at)
+    return 0
 
 
 def _before_tags(data: mmap.mmap) -> int:

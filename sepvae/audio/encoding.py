@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sepvae.audio.decoders.base import native
 from sepvae.audio.headers import finish_file
 from sepvae.audio.partial import PartialFile
 from sepvae.audio.surround import to_vorbis
@@ -156,11 +157,6 @@ def quantise(
             if not missing.any():
                 break
     return steps.astype(np.int32) << (32 - bits)
-
-
-def native(path: Path) -> str | bytes:
-    """A path as libsndfile takes it, also if its bytes are no text."""
-    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 class AudioWriter:

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.encoding import native
+from sepvae.audio.decoders.base import native
 from sepvae.audio.reader import BLOCK_FRAMES, AudioReader
 from sepvae.audio.resample import Resampler
 from sepvae.audio.surround import from_vorbis

@@ -1,8 +1,10 @@
 """Every format comes back with its length and in its place; what damage took is said, and silence stands for it."""
 
 import io
+import os
 import re
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,14 +38,16 @@ def music(channels: int, frames: int, rate: int) -> np.ndarray:
     return (0.3 * np.sin(phase)).astype(np.float32)
 
 
-def encode(path: Path, codec: str, audio: np.ndarray, rate: int = RATE, **options: str) -> Path:
+def encode(
+    path: Path, codec: str, audio: np.ndarray, rate: int = RATE, *, begin_s: int = 0, **options: str
+) -> Path:
     """Write a file through ffmpeg's libraries."""
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[len(audio)]
     with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=rate, layout=layout)
         packed = np.ascontiguousarray(audio.T.reshape(1, -1))
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        frame.sample_rate, frame.pts, frame.time_base = rate, begin_s * rate, Fraction(1, rate)
         sample_format = "s16p" if codec == "wavpack" else stream.format.name
         if codec == "wavpack":
             stream.format = sample_format
@@ -264,6 +268,58 @@ def test_files_joined_end_to_end_are_read_to_the_last(tmp_path: Path, name: str,
     out, reader = read(tmp_path / name)
     assert 0 <= out.shape[1] - 5 * RATE <= extra  # of the codecs, between the two
     assert reader.loss is None
+
+
+ID3V2 = b"ID3\4\0\0" + bytes([0, 0, 16, 0]) + b"a tag of 2048 bytes".ljust(2048)
+ID3V1 = b"TAG".ljust(128, b"a")
+LYRICS = b"LYRICSBEGIN" + b"IND0000210".ljust(900, b"z") + b"000911LYRICS200"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [ID3V2, ID3V1 + ID3V1, LYRICS, LYRICS + ID3V1, b"TAG+".ljust(227, b"a") + ID3V1],
+    ids=["ID3v2", "ID3v1 twice", "Lyrics3", "Lyrics3 and ID3v1", "ID3v1 at length"],
+)
+def test_tags_behind_an_mp3_are_no_damage(tmp_path: Path, tags: bytes) -> None:
+    audio = music(2, 2 * RATE, RATE)
+    write(tmp_path / "a.mp3", audio)
+    data = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(ID3V2 + ID3V2 + data + tags)
+    out, reader = read(tmp_path / "a.mp3")
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    (tmp_path / "a.mp3").write_bytes(data[:-1000] + tags)
+    assert read(tmp_path / "a.mp3")[1].loss is not None
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.webm", "libopus")])
+def test_sound_that_begins_later_than_the_picture_is_whole(tmp_path: Path, name: str, codec: str) -> None:
+    rate = 48000
+    audio = music(2, 2 * rate, rate)
+    encode(tmp_path / name, codec, audio, rate, begin_s=5)
+    out, reader = read(tmp_path / name)
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    assert "ends after" in (read(tmp_path / name)[1].loss or "")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_a_name_that_is_no_text_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.ogg")
+    audio = music(1, 8 * RATE, RATE)
+    soundfile.write(tmp_path / "a.ogg", audio.T, RATE)
+    data = bytearray((tmp_path / "a.ogg").read_bytes())
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert (out.shape, reader.loss) == (
+        audio.shape,
+        None,
+    )  # ffmpeg's libraries leave out the last 128 samples
+    path.write_bytes(data[: len(data) * 2 // 3])
+    assert read(path)[1].loss is not None
+    soundfile.write(tmp_path / "a.wav", audio.T, RATE, "PCM_32")
+    (tmp_path / "a.wav").rename(path)
+    assert read(path)[1].info.depth == "FLOAT"
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])

@@ -97,7 +97,9 @@ class AvDecoder:
         stream, rate = self._stream, self._stream.codec_context.sample_rate
         tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska
         if tag is not None:
-            return round((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * rate)
+            end_s = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+            begin_s = (stream.start_time or 0) * (stream.time_base or 0)  # later than the picture's, perhaps
+            return round((end_s - max(0.0, float(begin_s))) * rate)
         if stream.duration is not None and stream.time_base is not None:
             return round(stream.duration * stream.time_base * rate)
         if self._container.duration is not None and not self._container.streams.video:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from sepvae.audio.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
-from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, cut_short, reason, undecodable
+from sepvae.audio.decoders.base import (
+    BLOCK_FRAMES,
+    FAILURES,
+    AudioInfo,
+    cut_short,
+    native,
+    reason,
+    undecodable,
+)
 from sepvae.audio.decoders.ffmpeg import AvDecoder
 from sepvae.audio.surround import from_vorbis
 
@@ -57,7 +64,7 @@ class SoundfileDecoder:
         self._stopped: str | None = None
         self._ogg: OggScan | None = None
         self._mpeg: MpegScan | None = None
-        self._file = _Unseekable(os.fspath(path))
+        self._file = _Unseekable(native(path))
         file = self._file
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
