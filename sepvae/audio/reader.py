@@ -121,6 +121,8 @@ def _open(path: Path) -> tuple[Decoder, os.stat_result]:
         if not path.is_file():
             what = (
                 "is a folder"
+                if path.is_dir() and os.access(path, os.R_OK | os.X_OK)
+                else "is a folder that cannot be read"
                 if path.is_dir()
                 else "is not a regular file"
                 if path.exists()

@@ -234,11 +234,22 @@ def _stems_of_others(inputs: Mapping[str, Path], out_dir: str | os.PathLike[str]
 
 
 def _in_folder(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    """Audio files below a folder in a fixed order, with their names relative to it and without ending."""
-    for path in sorted(folder.rglob("*")):
+    """Audio files below a folder in a fixed order, with their names relative to it and without ending.
+
+    Folders that cannot be read are among them, so that they are told when their turn comes.
+    """
+    closed: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
+    files = [Path(root, name) for root, _, names in walk for name in names]
+    for path in sorted([*files, *closed]):
         relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() not in AUDIO_ENDINGS or hidden or not path.is_file():
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if path in closed:
+            if not _matches(relative, exclude):
+                yield path, relative.as_posix() if relative.name else path.name
+            continue
+        if path.suffix.lower() not in AUDIO_ENDINGS or not path.is_file():
             continue
         if (include and not _matches(relative, include)) or _matches(relative, exclude):
             continue
