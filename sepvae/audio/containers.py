@@ -36,12 +36,14 @@ class OggScan:
         chained: another stream begins after the first one.
         closed: the file ends with the mark of a last page.
         surround: its channels have the places of speakers, in the order of Vorbis.
+        midway: its first audio lies later than at zero, as in what was recorded from a radio station.
     """
 
     damaged: bool
     chained: bool
     closed: bool
     surround: bool = False
+    midway: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def scan_ogg(path: Path) -> OggScan | None:
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         if data[:4] != b"OggS":
             return None
-        damaged = chained = surround = False
+        damaged = chained = surround = midway = False
         numbers: dict[int, int] = {}  # of the last page of each stream that is still open
-        audio_began = False
+        audio_began = opus = False  # the latter until the first page of audio in Opus has come
         at = faults = 0
         while at < len(data):
             if faults > _MAX_FAULTS:
@@ -88,25 +90,50 @@ def scan_ogg(path: Path) -> OggScan | None:
                     break
                 damaged, at, faults = True, following, faults + 1
                 continue
-            _, _, flags, _, serial, number, _, _ = _OGG_HEADER.unpack_from(page)
+            _, _, flags, granule, serial, number, _, _ = _OGG_HEADER.unpack_from(page)
             if flags & _BOS:
                 chained = chained or audio_began
                 surround = surround or _is_surround(page)
+                opus = not chained and b"OpusHead" in page
             else:
                 audio_began = True
                 damaged = damaged or numbers.get(serial) != number - 1
+                if opus and granule > 0:
+                    midway, opus = granule > _opus_samples(page), False
             if flags & _EOS:
                 numbers.pop(serial, None)
             else:
                 numbers[serial] = number
             at += len(page)
-        return OggScan(damaged, chained, closed=not numbers, surround=surround)
+        return OggScan(damaged, chained, closed=not numbers, surround=surround, midway=midway)
 
 
 def _is_surround(first_page: bytes) -> bool:
     """Whether a stream's channels stand in the order of Vorbis: always in Vorbis, in Opus with channel mapping 1."""
     packet = first_page[_OGG_HEADER.size + first_page[26] :]
     return packet[:7] == b"\x01vorbis" or (packet[:8] == b"OpusHead" and packet[18:19] == b"\x01")
+
+
+def _opus_samples(page: bytes) -> int:
+    """Samples at 48 kHz of the packets that end on a page of Opus (RFC 6716, section 3.1)."""
+    lacing = page[_OGG_HEADER.size : _OGG_HEADER.size + page[26]]
+    at = begin = _OGG_HEADER.size + len(lacing)
+    samples = 0
+    for size in lacing:
+        at += size
+        if size == 255:  # the packet goes on
+            continue
+        if at == begin:
+            continue
+        config, code = page[begin] >> 3, page[begin] & 3
+        if config < 12:
+            length = (480, 960, 1920, 2880)[config & 3]
+        else:
+            length = (480, 960)[config & 1] if config < 16 else (120, 240, 480, 960)[config & 3]
+        frames = page[begin + 1] & 63 if code == 3 and at > begin + 1 else 1 + (code > 0)
+        samples += length * frames
+        begin = at
+    return samples
 
 
 def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:

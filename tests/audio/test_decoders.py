@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepvae.audio import AudioReader
+from sepvae.audio.containers import ogg_checksum
 
 RATE = 44100
 LOSSY = 0.02  # root mean square; a signal of 0.21 that is late by half a millisecond is wrong by 0.1 and more
@@ -268,6 +269,26 @@ def test_files_joined_end_to_end_are_read_to_the_last(tmp_path: Path, name: str,
     out, reader = read(tmp_path / name)
     assert 0 <= out.shape[1] - 5 * RATE <= extra  # of the codecs, between the two
     assert reader.loss is None
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_an_opus_file_that_begins_midway_is_in_its_place(tmp_path: Path, channels: int) -> None:
+    """Its positions count from when the radio station began."""
+    audio = music(channels, 4 * 48000, 48000)
+    path = tmp_path / "a.opus"
+    encode(path, "libopus", audio, 48000)
+    expected, _ = read(path)
+    data = bytearray(path.read_bytes())
+    begins = [match.start() for match in re.finditer(b"OggS", data)]
+    for begin, end in zip(begins[2:], [*begins[3:], len(data)], strict=True):
+        (granule,) = struct.unpack_from("<q", data, begin + 6)
+        struct.pack_into("<q", data, begin + 6, granule + 1_000_000)
+        data[begin + 22 : begin + 26] = bytes(4)
+        struct.pack_into("<I", data, begin + 22, ogg_checksum(bytes(data[begin:end])))
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert (out.shape, reader.loss) == (expected.shape, None)
+    np.testing.assert_allclose(out, expected, atol=1e-4)
 
 
 ID3V2 = b"ID3\4\0\0" + bytes([0, 0, 16, 0]) + b"a tag of 2048 bytes".ljust(2048)

@@ -70,7 +70,8 @@ class SoundfileDecoder:
         try:
             if file.format == "OGG":
                 self._ogg = scan_ogg(path)
-                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained):
+                # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
+                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained or self._ogg.midway):
                     self._rescue = AvDecoder(path)
                     frames = None
             elif frames == 0:  # a recorder that crashed leaves a wav header without a length
