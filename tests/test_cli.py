@@ -261,9 +261,27 @@ def test_no_input_is_replaced_by_a_stem_of_another(folder: Path, model: str, noi
     assert separate(model, *arguments, "--stems", "bass").exit_code == 0
 
 
+@pytest.mark.parametrize("options", [["--existing", "overwrite"], ["--jobs", "2"], []])
+def test_no_stem_is_replaced_by_a_stem_of_another_input(
+    folder: Path, model: str, noise: np.ndarray, options: list[str]
+) -> None:
+    for name in ("song.wav", "song_no.wav"):
+        soundfile.write(name, noise.T[:3000], RATE)
+    arguments = ["song.wav", "song_no.wav", "--template", "{track}_{stem}.{ext}", *options]
+    result = separate(model, *arguments, "--two-stems", "vocals", "-q")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: template '{track}_{stem}.{ext}': gives a stem of song_no.wav and of song.wav the name "
+        "song_no_vocals.wav\n"
+    )
+    assert not Path("separated").exists()
+    assert separate(model, *arguments).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--two-stems", "no_vocals"], "expected one of the sources"),
         (["--template", "../{stem}.{ext}"], "outside the output folder"),
         (["--template", "{track}"], "template"),
         (["--stems", "piano"], "expected stems among"),

@@ -248,6 +248,39 @@ def test_the_commands_write_what_they_say(folder: Path, noise: np.ndarray) -> No
     assert soundfile.info("mid.ogg").channels == 2
 
 
+@pytest.mark.parametrize(("rate", "frames"), [(96000, 20001), (384000, 20003), (22050, 9999)])
+def test_what_comes_back_is_as_long_as_what_went_in(
+    folder: Path, rng: np.random.Generator, rate: int, frames: int
+) -> None:
+    soundfile.write("drums.wav", 0.1 * rng.standard_normal(frames), rate)
+    run("encode", "drums.wav", "-o", "x.latents")
+    for arguments in (("decode", "x.latents"), ("denoise", "drums.wav")):
+        assert run(*arguments, "-o", "out.wav").exit_code == 0
+        info = soundfile.info("out.wav")
+        assert (info.frames, info.samplerate) == (frames, rate)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_denoising_keeps_the_depth(folder: Path, noise: np.ndarray, subtype: str) -> None:
+    soundfile.write("drums.wav", noise.T, RATE, subtype)
+    assert run("denoise", "drums.wav", "-o", "out.wav").exit_code == 0
+    assert soundfile.info("out.wav").subtype == subtype
+
+
+def test_what_is_lowered_to_full_scale_or_has_another_rate_is_told(
+    folder: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write("drums.wav", noise.T, RATE)
+    monkeypatch.setattr(generation, "denoise", lambda model, source, x: 4 * x / x.abs().max())
+    result = run("denoise", "drums.wav", "-o", "out.opus")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "out.opus: lowered by 12.04 dB to full scale",
+        "out.opus: written at 48000 Hz, since opus has no 44100 Hz",
+    ]
+    assert result.stdout == "out.opus\n"
+
+
 def test_mistakes_get_one_line(folder: Path, model: SeparationVAE, noise: np.ndarray) -> None:
     soundfile.write("solo.wav", noise.T, RATE)
     run("encode", "solo.wav", "-o", "x.latents", "--source", "bass")

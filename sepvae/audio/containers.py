@@ -35,11 +35,15 @@ class OggScan:
         damaged: a checksum is wrong, a page is missing, or other bytes stand between pages.
         chained: another stream begins after the first one.
         closed: the file ends with the mark of a last page.
+        surround: its channels have the places of speakers, in the order of Vorbis.
+        midway: its first audio lies later than at zero, as in what was recorded from a radio station.
     """
 
     damaged: bool
     chained: bool
     closed: bool
+    surround: bool = False
+    midway: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,13 @@ def scan_ogg(path: Path) -> OggScan | None:
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         if data[:4] != b"OggS":
             return None
-        damaged = chained = False
+        damaged = chained = surround = midway = False
         numbers: dict[int, int] = {}  # of the last page of each stream that is still open
-        audio_began = False
+        audio_began = opus = False  # the latter until the first page of audio in Opus has come
         at = faults = 0
         while at < len(data):
             if faults > _MAX_FAULTS:
-                return OggScan(damaged=True, chained=chained, closed=False)
+                return OggScan(damaged=True, chained=chained, closed=False, surround=surround)
             page = _ogg_page(data, at)
             if page is None:
                 following = data.find(b"OggS", at + 1)
@@ -86,18 +90,50 @@ def scan_ogg(path: Path) -> OggScan | None:
                     break
                 damaged, at, faults = True, following, faults + 1
                 continue
-            _, _, flags, _, serial, number, _, _ = _OGG_HEADER.unpack_from(page)
+            _, _, flags, granule, serial, number, _, _ = _OGG_HEADER.unpack_from(page)
             if flags & _BOS:
                 chained = chained or audio_began
+                surround = surround or _is_surround(page)
+                opus = not chained and b"OpusHead" in page
             else:
                 audio_began = True
                 damaged = damaged or numbers.get(serial) != number - 1
+                if opus and granule > 0:
+                    midway, opus = granule > _opus_samples(page), False
             if flags & _EOS:
                 numbers.pop(serial, None)
             else:
                 numbers[serial] = number
             at += len(page)
-        return OggScan(damaged, chained, closed=not numbers)
+        return OggScan(damaged, chained, closed=not numbers, surround=surround, midway=midway)
+
+
+def _is_surround(first_page: bytes) -> bool:
+    """Whether a stream's channels stand in the order of Vorbis: always in Vorbis, in Opus with channel mapping 1."""
+    packet = first_page[_OGG_HEADER.size + first_page[26] :]
+    return packet[:7] == b"\x01vorbis" or (packet[:8] == b"OpusHead" and packet[18:19] == b"\x01")
+
+
+def _opus_samples(page: bytes) -> int:
+    """Samples at 48 kHz of the packets that end on a page of Opus (RFC 6716, section 3.1)."""
+    lacing = page[_OGG_HEADER.size : _OGG_HEADER.size + page[26]]
+    at = begin = _OGG_HEADER.size + len(lacing)
+    samples = 0
+    for size in lacing:
+        at += size
+        if size == 255:  # the packet goes on
+            continue
+        if at == begin:
+            continue
+        config, code = page[begin] >> 3, page[begin] & 3
+        if config < 12:
+            length = (480, 960, 1920, 2880)[config & 3]
+        else:
+            length = (480, 960)[config & 1] if config < 16 else (120, 240, 480, 960)[config & 3]
+        frames = page[begin + 1] & 63 if code == 3 and at > begin + 1 else 1 + (code > 0)
+        samples += length * frames
+        begin = at
+    return samples
 
 
 def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
@@ -118,7 +154,10 @@ def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
 def scan_mpeg(path: Path) -> MpegScan | None:
     """Walk over the frames of an MPEG audio file; None where no two of them follow each other."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        begin, end = _after_id3(data), _before_tags(data)
+        end = _before_tags(data)
+        begin = 0
+        while tag := _tag_bytes(data, begin):
+            begin += tag
         first = _next_frame(data, begin, min(end, begin + _SEARCH_BYTES), None)
         if first is None:
             return None
@@ -151,6 +190,9 @@ def _walk(data: mmap.mmap, first: int, end: int) -> tuple[int, tuple[int, ...], 
                 return frames, tuple(gaps), True
             frames += 1
             at += length
+            continue
+        if tag := _tag_bytes(data, at):
+            at += tag
             continue
         following = _next_frame(data, at, min(end, at + search_left), kind)
         rest = data[at : min(end, at + _SEARCH_BYTES) if following is None else following]
@@ -201,12 +243,20 @@ def _next_frame(data: mmap.mmap, start: int, end: int, kind: tuple[int, int] | N
     return None
 
 
-def _after_id3(data: mmap.mmap) -> int:
-    """Where an ID3v2 tag at the beginning ends; its size has seven bits in each byte."""
-    if data[:3] != b"ID3" or len(data) < 10:
-        return 0
-    size = sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-    return min(10 + size, len(data))
+def _tag_bytes(data: mmap.mmap, at: int) -> int:
+    """Length of the tag that begins at a position (ID3v2, ID3v1, APE, Lyrics3); 0 for none."""
+    head = data[at : at + 16]
+    if head[:3] == b"ID3" and len(head) > 9:  # seven bits in each byte of the size
+        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        return 10 + size + (10 if head[5] & 0x10 else 0)
+    if head[:3] == b"TAG":
+        return 227 if head[:4] == b"TAG+" else 128
+    if head[:8] == b"APETAGEX" and len(head) == 16:
+        return 32 + int.from_bytes(head[12:16], "little")
+    if head[:11] == b"LYRICSBEGIN":
+        ends = [data.find(mark, at, at + _SEARCH_BYTES) for mark in (b"LYRICS200", b"LYRICSEND")]
+        return max(0, max(ends) + 9 - at)
+    return 0
 
 
 def _before_tags(data: mmap.mmap) -> int:

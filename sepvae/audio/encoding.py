@@ -12,8 +12,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sepvae.audio.decoders.base import native
 from sepvae.audio.headers import finish_file
 from sepvae.audio.partial import PartialFile
+from sepvae.audio.surround import to_vorbis
 from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError
 
@@ -157,11 +159,6 @@ def quantise(
     return steps.astype(np.int32) << (32 - bits)
 
 
-def native(path: Path) -> str | bytes:
-    """A path as libsndfile takes it, also if its bytes are no text."""
-    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
-
-
 class AudioWriter:
     """Writes one file under a temporary name beside its final one.
 
@@ -209,6 +206,8 @@ class AudioWriter:
         Shape: block `[C, n]`.
         """
         self.frames += block.shape[1]
+        if self._encoding.container == "OGG":
+            block = block[to_vorbis(len(block))]
         try:
             for start in range(0, block.shape[1], _SLICE_FRAMES):
                 self._file.write(np.ascontiguousarray(block[:, start : start + _SLICE_FRAMES].T))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sepvae.audio.chunks import scan_chunks
 from sepvae.audio.decoders import open_decoder
 from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason, undecodable
 from sepvae.audio.resample import check_rate
@@ -51,6 +52,7 @@ class AudioReader:
         self.loss: str | None = None
         self._decoder, self._opened = _open(self.path)
         self.info = self._decoder.info
+        self._chunks = scan_chunks(self.path)
         try:
             check_rate(self.info.sample_rate)
             if not 1 <= self.info.channels <= MAX_CHANNELS:
@@ -89,7 +91,7 @@ class AudioReader:
         if self.frames_read == 0:
             why = self._decoder.loss()
             raise AudioFileError(f"{self.path}: holds no audio samples" + (f" ({why})" if why else ""))
-        faults = [stopped or self._decoder.loss(), self._changed()]
+        faults = [stopped or self._decoder.loss() or self._misdeclared(), self._changed()]
         self.loss = "; ".join(fault for fault in faults if fault) or None
 
     def _check(self, block: NDArray[np.float32]) -> None:
@@ -107,6 +109,10 @@ class AudioReader:
             raise AudioFileError(
                 f"{self.path}: grows to more than {_BOMB_RATIO} times its size when decoded, so it is no recording"
             )
+
+    def _misdeclared(self) -> str | None:
+        """Whether the header counts more samples than there are, or fewer."""
+        return None if self._chunks is None else self._chunks.fault(self.frames_read, self.info.sample_rate)
 
     def _changed(self) -> str | None:
         """Whether somebody wrote to the file meanwhile; one that was only removed has been read in full."""
@@ -144,5 +150,5 @@ def _open(path: Path) -> tuple[Decoder, os.stat_result]:
 def _what_is_there(path: Path) -> str:
     """One phrase on a path that is no regular file."""
     if path.is_dir():
-        return "is a folder"
+        return "is a folder" if os.access(path, os.R_OK | os.X_OK) else "is a folder that cannot be read"
     return "is not a regular file" if path.exists() else "no such file"

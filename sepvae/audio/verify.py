@@ -13,9 +13,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.encoding import native
+from sepvae.audio.decoders.base import native
 from sepvae.audio.reader import BLOCK_FRAMES, AudioReader
 from sepvae.audio.resample import Resampler
+from sepvae.audio.surround import from_vorbis
 from sepvae.errors import OutputError
 
 
@@ -89,11 +90,12 @@ class _Sum:
             files = [stack.enter_context(soundfile.SoundFile(native(path))) for path in self._paths]
             resample = Resampler(self.sample_rate, self._rate, self._channels)
             exact = self.sample_rate == self._rate
+            channels = range(self._channels) if files[0].format != "OGG" else from_vorbis(self._channels)
             while True:
                 blocks = [file.read(BLOCK_FRAMES, always_2d=True) for file in files]
                 if len({block.shape for block in blocks}) > 1:
                     raise OutputError(f"{self._paths[0]}: the written stems differ in length or channels")
-                total = np.sum(blocks, axis=0).T  # [C, n]
+                total = np.sum(blocks, axis=0).T[list(channels)]  # [C, n]
                 if total.shape[1] == 0:
                     break
                 yield total if exact else resample.push(total.astype(np.float32)).astype(np.float64)

@@ -161,6 +161,27 @@ def check_inputs_stay(
                 raise OutputError(f"{path}: this stem of {job} would overwrite the input {other}")
 
 
+def check_outputs_differ(jobs: Sequence[Job], template: str, stems: Sequence[str], ext: str) -> None:
+    """Raise where stems of two inputs would have one name, as `song_no` and `song` may in `{track}_{stem}`.
+
+    Args:
+        jobs: all inputs of the batch.
+        template, stems, ext: what names the outputs, as in `output_paths`.
+
+    Raises:
+        OutputError: two would.
+    """
+    owners: dict[str, Job] = {}
+    for job in jobs:
+        for stem in stems:
+            path = os.path.normpath(template.format(track=job.track, stem=stem, ext=ext))
+            other = owners.setdefault(path.casefold(), job)  # some file systems do not tell A from a
+            if other is not job:
+                raise OutputError(
+                    f"template {template!r}: gives a stem of {job} and of {other} the name {path}"
+                )
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """What tells a file from all others, whatever its name; None where there is none."""
     try:
@@ -214,11 +235,22 @@ def _stems_of_others(inputs: Mapping[str, Path], out_dir: str | os.PathLike[str]
 
 
 def _in_folder(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    """Audio files below a folder in a fixed order, with their names relative to it and without ending."""
-    for path in sorted(folder.rglob("*")):
+    """Audio files below a folder in a fixed order, with their names relative to it and without ending.
+
+    Folders that cannot be read are among them, so that they are told when their turn comes.
+    """
+    closed: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
+    files = [Path(root, name) for root, _, names in walk for name in names]
+    for path in sorted([*files, *closed]):
         relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() not in AUDIO_ENDINGS or hidden or not path.is_file():
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if path in closed:
+            if not _matches(relative, exclude):
+                yield path, relative.as_posix() if relative.name else path.name
+            continue
+        if path.suffix.lower() not in AUDIO_ENDINGS or not path.is_file():
             continue
         if (include and not _matches(relative, include)) or _matches(relative, exclude):
             continue

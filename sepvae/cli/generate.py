@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from sepvae.audio import AudioInfo
     from sepvae.models.separation import SeparationVAE
 
 _PATH = click.Path(path_type=Path)
@@ -81,7 +83,6 @@ def sample(
 ) -> None:
     """Draw new stems of SOURCE from the prior of its autoencoder (phases by Griffin-Lim)."""
     from sepvae import generation
-    from sepvae.audio.sounds import write_sound
 
     vaes, _ = _load(model)
     generation.check_source(vaes, source)
@@ -89,8 +90,7 @@ def sample(
         drawn = generation.sample(
             vaes, source, seconds, generator=_generator(seed + index), temperature=temperature
         )
-        write_sound(path, drawn.numpy(), vaes.config.sample_rate)
-        click.echo(os.fsencode(path))
+        _write(path, drawn.numpy(), vaes.config.sample_rate)
 
 
 @click.command()
@@ -119,7 +119,8 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
     vaes, weights = _load(model)
     name = _source_of(stem, source, vaes)
     _check_inputs_stay([out], stem)
-    audio, rate, x = _read(stem, vaes)
+    audio, info, x = _read(stem, vaes)
+    rate = info.sample_rate
     with _named(stem):
         means, spreads = generation.encode(vaes, name, x)
     levels, steps = codec.quantise(means, spreads, step=step, drop=drop)
@@ -138,7 +139,7 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
     from sepvae import codec, generation
-    from sepvae.audio.sounds import change_rate, write_sound
+    from sepvae.audio.sounds import change_rate
     from sepvae.errors import CheckpointError
 
     vaes, weights = _load(model)
@@ -152,8 +153,8 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     if vaes.stft.frames(length) > coded.frames:
         raise OutputError(f"{latents}: holds fewer frames than its length needs")
     sound = generation.synthesise(vaes, log_variance, length, generator=_generator(seed)).numpy()
-    write_sound(out, change_rate(sound[: coded.channels], rate, coded.sample_rate), coded.sample_rate)
-    click.echo(os.fsencode(out))
+    sound = change_rate(sound[: coded.channels], rate, coded.sample_rate, coded.samples)
+    _write(out, sound, coded.sample_rate)
 
 
 @click.command()
@@ -176,7 +177,6 @@ def interpolate(
 ) -> None:
     """Decode what lies between the latents of two stems of one source, as long as the shorter one."""
     from sepvae import generation
-    from sepvae.audio.sounds import write_sound
 
     vaes, _ = _load(model)
     name = _source_of(first, source, vaes)
@@ -192,8 +192,7 @@ def interpolate(
         sound = generation.synthesise(
             vaes, generation.decode(vaes, name, between), length, generator=_generator(seed)
         )
-        write_sound(path, sound.numpy(), vaes.config.sample_rate)
-        click.echo(os.fsencode(path))
+        _write(path, sound.numpy(), vaes.config.sample_rate)
 
 
 @click.command()
@@ -204,16 +203,16 @@ def interpolate(
 def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
     """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
     from sepvae import generation
-    from sepvae.audio.sounds import change_rate, write_sound
+    from sepvae.audio.sounds import change_rate
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
     _check_inputs_stay([out], stem)
-    audio, rate, x = _read(stem, vaes)
+    audio, info, x = _read(stem, vaes)
     with _named(stem):
         clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
-    write_sound(out, change_rate(clean, vaes.config.sample_rate, rate)[:, : audio.shape[1]], rate)
-    click.echo(os.fsencode(out))
+    clean = change_rate(clean, vaes.config.sample_rate, info.sample_rate, audio.shape[1])
+    _write(out, clean, info.sample_rate, info.depth)
 
 
 def _load(model: str) -> tuple[SeparationVAE, str]:
@@ -224,17 +223,30 @@ def _load(model: str) -> tuple[SeparationVAE, str]:
     return generation.with_vaes(found.eval().requires_grad_(False)), card["weights"]["sha256"]
 
 
-def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, int, Tensor]:
-    """A file as it is, its rate, and the same at the model's rate with two channels."""
+def _read(path: Path, model: SeparationVAE) -> tuple[np.ndarray, AudioInfo, Tensor]:
+    """A file as it is, what it says of itself, and the same at the model's rate with two channels."""
     import torch
 
     from sepvae.audio.sounds import change_rate, read_sound
 
-    audio, rate = read_sound(path)
-    at_rate = torch.from_numpy(change_rate(audio, rate, model.config.sample_rate))
+    audio, info = read_sound(path)
+    at_rate = torch.from_numpy(change_rate(audio, info.sample_rate, model.config.sample_rate))
     if at_rate.shape[1] == 0:
         raise ShapeError(f"{path}: too short for a model of {model.config.sample_rate} Hz")
-    return audio, rate, at_rate.expand(2, -1)
+    return audio, info, at_rate.expand(2, -1)
+
+
+def _write(path: Path, audio: np.ndarray, sample_rate: int, depth: str = "PCM_16") -> None:
+    """Write a sound, tell what is not as it was made, and print its path."""
+    from sepvae.audio.sounds import write_sound
+
+    gain, encoding = write_sound(path, audio, sample_rate, depth)
+    if gain < 1:
+        click.echo(f"{path}: lowered by {-20 * math.log10(gain):.2f} dB to full scale", err=True)
+    if encoding.rate_for(sample_rate) != sample_rate:
+        rate = encoding.rate_for(sample_rate)
+        click.echo(f"{path}: written at {rate} Hz, since {encoding.name} has no {sample_rate} Hz", err=True)
+    click.echo(os.fsencode(path))
 
 
 @contextmanager

@@ -166,7 +166,7 @@ def separate(
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
-            _check_inputs_stay(batch, task, crew)
+            _check_outputs(batch, task, crew)
         messages.start(task.model, crew.info, count, batch)
         head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
         entries = _run_batch(batch, crew, messages, head, report)
@@ -265,14 +265,15 @@ def _check_stdin() -> None:
         raise SepvaeError("stdin: is closed")
 
 
-def _check_inputs_stay(batch: Sequence[Job], task: Task, crew: Crew) -> None:
-    """Refuse to replace one input by a stem of another one; otherwise only `overwrite` asks for it."""
-    from sepvae.batch.jobs import check_inputs_stay
+def _check_outputs(batch: Sequence[Job], task: Task, crew: Crew) -> None:
+    """Refuse to replace an input, or a stem of one, by a stem of another one."""
+    from sepvae.batch.jobs import check_inputs_stay, check_outputs_differ
     from sepvae.separation.selection import Selection
 
-    if task.existing == "overwrite" and len(batch) > 1:
-        info = crew.info
-        stems = Selection(info["sources"], info["residual_source"], task.stems, task.two_stems).names
+    info = crew.info
+    stems = Selection(info["sources"], info["residual_source"], task.stems, task.two_stems).names
+    check_outputs_differ(batch, task.template, stems, task.format)
+    if task.existing == "overwrite" and len(batch) > 1:  # otherwise nothing foreign is replaced
         check_inputs_stay(batch, task.out, task.template, stems, task.format)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import soundfile
 
-from sepvae.audio.encoding import native
+from sepvae.audio.decoders.base import native
 from sepvae.audio.tags import read_tags
 from sepvae.errors import AudioFileError
 

@@ -70,9 +70,11 @@ class Selection:
     ) -> None:
         if stems is not None and two_stems is not None:
             raise ShapeError("choose either stems or two_stems")
+        if two_stems is not None and two_stems not in sources:
+            raise ShapeError(f"expected one of the sources {', '.join(sources)}, found {two_stems!r}")
         chosen = listed(sources if stems is None else stems)
         if two_stems is not None:
-            chosen = (two_stems,) if two_stems not in sources else (two_stems, REST + two_stems)
+            chosen = two_stems, REST + two_stems
         parts = {source: np.array([other == source for other in sources]) for source in sources}
         parts |= {REST + source: ~part for source, part in parts.items()}
         unknown = [name for name in chosen if name not in parts]

@@ -1,8 +1,10 @@
 """Every format comes back with its length and in its place; what damage took is said, and silence stands for it."""
 
 import io
+import os
 import re
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepvae.audio import AudioReader
+from sepvae.audio.containers import ogg_checksum
 
 RATE = 44100
 LOSSY = 0.02  # root mean square; a signal of 0.21 that is late by half a millisecond is wrong by 0.1 and more
@@ -36,13 +39,16 @@ def music(channels: int, frames: int, rate: int) -> np.ndarray:
     return (0.3 * np.sin(phase)).astype(np.float32)
 
 
-def encode(path: Path, codec: str, audio: np.ndarray, rate: int = RATE, **options: str) -> Path:
+def encode(
+    path: Path, codec: str, audio: np.ndarray, rate: int = RATE, *, begin_s: int = 0, **options: str
+) -> Path:
     """Write a file through ffmpeg's libraries."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(audio)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}[len(audio)]
     with av.open(str(path), "w", options=options) as container:
         stream: Any = container.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(audio, format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        packed = np.ascontiguousarray(audio.T.reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, begin_s * rate, Fraction(1, rate)
         sample_format = "s16p" if codec == "wavpack" else stream.format.name
         if codec == "wavpack":
             stream.format = sample_format
@@ -136,6 +142,15 @@ def test_codecs_keep_every_sample_in_its_place(
     if codec in ("alac", "flac", "wavpack"):
         assert np.abs(error).max() <= 2**-14
     assert rms(error) < LOSSY
+
+
+@pytest.mark.parametrize(("name", "codec", "channels"), [("a.mkv", "flac", 8), ("a.wv", "wavpack", 16)])
+def test_eight_channels_and_more_do_not_crash(tmp_path: Path, name: str, codec: str, channels: int) -> None:
+    """Planes of eight channels are counted beyond their end in PyAV."""
+    audio = music(channels, RATE, RATE)
+    out, reader = read(encode(tmp_path / name, codec, audio))
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    np.testing.assert_allclose(out, audio, atol=2**-14)
 
 
 def test_the_audio_of_a_video_is_read(tmp_path: Path) -> None:
@@ -254,6 +269,78 @@ def test_files_joined_end_to_end_are_read_to_the_last(tmp_path: Path, name: str,
     out, reader = read(tmp_path / name)
     assert 0 <= out.shape[1] - 5 * RATE <= extra  # of the codecs, between the two
     assert reader.loss is None
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_an_opus_file_that_begins_midway_is_in_its_place(tmp_path: Path, channels: int) -> None:
+    """Its positions count from when the radio station began."""
+    audio = music(channels, 4 * 48000, 48000)
+    path = tmp_path / "a.opus"
+    encode(path, "libopus", audio, 48000)
+    expected, _ = read(path)
+    data = bytearray(path.read_bytes())
+    begins = [match.start() for match in re.finditer(b"OggS", data)]
+    for begin, end in zip(begins[2:], [*begins[3:], len(data)], strict=True):
+        (granule,) = struct.unpack_from("<q", data, begin + 6)
+        struct.pack_into("<q", data, begin + 6, granule + 1_000_000)
+        data[begin + 22 : begin + 26] = bytes(4)
+        struct.pack_into("<I", data, begin + 22, ogg_checksum(bytes(data[begin:end])))
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert (out.shape, reader.loss) == (expected.shape, None)
+    np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+ID3V2 = b"ID3\4\0\0" + bytes([0, 0, 16, 0]) + b"a tag of 2048 bytes".ljust(2048)
+ID3V1 = b"TAG".ljust(128, b"a")
+LYRICS = b"LYRICSBEGIN" + b"IND0000210".ljust(900, b"z") + b"000911LYRICS200"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [ID3V2, ID3V1 + ID3V1, LYRICS, LYRICS + ID3V1, b"TAG+".ljust(227, b"a") + ID3V1],
+    ids=["ID3v2", "ID3v1 twice", "Lyrics3", "Lyrics3 and ID3v1", "ID3v1 at length"],
+)
+def test_tags_behind_an_mp3_are_no_damage(tmp_path: Path, tags: bytes) -> None:
+    audio = music(2, 2 * RATE, RATE)
+    write(tmp_path / "a.mp3", audio)
+    data = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(ID3V2 + ID3V2 + data + tags)
+    out, reader = read(tmp_path / "a.mp3")
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    (tmp_path / "a.mp3").write_bytes(data[:-1000] + tags)
+    assert read(tmp_path / "a.mp3")[1].loss is not None
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.webm", "libopus")])
+def test_sound_that_begins_later_than_the_picture_is_whole(tmp_path: Path, name: str, codec: str) -> None:
+    rate = 48000
+    audio = music(2, 2 * rate, rate)
+    encode(tmp_path / name, codec, audio, rate, begin_s=5)
+    out, reader = read(tmp_path / name)
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    assert "ends after" in (read(tmp_path / name)[1].loss or "")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_a_name_that_is_no_text_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.ogg")
+    audio = music(1, 8 * RATE, RATE)
+    soundfile.write(tmp_path / "a.ogg", audio.T, RATE)
+    data = bytearray((tmp_path / "a.ogg").read_bytes())
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert (out.shape, reader.loss) == (
+        audio.shape,
+        None,
+    )  # ffmpeg's libraries leave out the last 128 samples
+    path.write_bytes(data[: len(data) * 2 // 3])
+    assert read(path)[1].loss is not None
+    soundfile.write(tmp_path / "a.wav", audio.T, RATE, "PCM_32")
+    (tmp_path / "a.wav").rename(path)
+    assert read(path)[1].info.depth == "FLOAT"
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])

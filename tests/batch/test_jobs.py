@@ -1,11 +1,13 @@
 """Which files many inputs mean, and what their results are called."""
 
+import errno
 import io
 import os
 from pathlib import Path
 
 import pytest
 
+from sepvae.audio import AudioReader
 from sepvae.batch.jobs import Job, find_jobs, read_manifest
 from sepvae.errors import AudioFileError
 
@@ -35,6 +37,26 @@ def test_a_folder_means_the_audio_in_it_and_keeps_its_shape(tmp_path: Path) -> N
     )
     jobs = find_jobs([tmp_path], tmp_path / "out")
     assert tracks(jobs, tmp_path) == {"b.MP3": "b", "cd 2/ä'x.flac": "cd 2/ä'x", "cd1/a.wav": "cd1/a"}
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a/x.wav", "b/y.wav", ".hidden/z.wav")
+    scandir = os.scandir
+
+    def forbidding(path: str) -> object:
+        if os.path.basename(path) in ("b", ".hidden"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidding)
+    jobs = find_jobs([tmp_path], tmp_path / "out")
+    assert tracks(jobs, tmp_path) == {"a/x.wav": "a/x", "b": "b"}
+    assert tracks(find_jobs([tmp_path], tmp_path / "out", exclude=["b"]), tmp_path) == {"a/x.wav": "a/x"}
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(AudioFileError, match="b: is a folder that cannot be read"):
+        AudioReader(jobs[1].path)
 
 
 def test_a_file_is_taken_as_it_is_named(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -64,3 +66,8 @@ def cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
 def undecodable(frames_read: int, sample_rate: int, why: str) -> str:
     """The phrase for a file whose rest no library decodes."""
     return f"damaged: cannot be decoded beyond {frames_read / sample_rate:.2f} s ({why})"
+
+
+def native(path: Path) -> str | bytes:
+    """A path as libsndfile takes it, also if its bytes are no text."""
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)

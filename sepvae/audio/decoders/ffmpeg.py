@@ -82,7 +82,9 @@ class AvDecoder:
         stream, rate = self._stream, self._stream.codec_context.sample_rate
         tag = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska
         if tag is not None:
-            return round((int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])) * rate)
+            end_s = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+            begin_s = (stream.start_time or 0) * (stream.time_base or 0)  # later than the picture's, perhaps
+            return round((end_s - max(0.0, float(begin_s))) * rate)
         if stream.duration is not None and stream.time_base is not None:
             return round(stream.duration * stream.time_base * rate)
         if self._container.duration is not None and not self._container.streams.video:
@@ -124,7 +126,8 @@ class AvDecoder:
 
     def _timeline(self) -> Iterator[NDArray[np.float32]]:
         """Samples of all frames `[n, C]`, with silence for what is missing between them."""
-        to_float = av.AudioResampler(format="fltp")  # converts the sample format only
+        # Converts the sample format only. Not to planes: PyAV counts those of eight channels beyond their end.
+        to_float = av.AudioResampler(format="flt")
         stream, rate = self._stream, self.info.sample_rate
         due = None  # where the next frame should lie, in samples
         if stream.start_time is not None and stream.time_base is not None:
@@ -137,7 +140,7 @@ class AvDecoder:
                     yield from self._silence(at - due, length)
                 due = at
             for part in to_float.resample(frame):
-                samples = part.to_ndarray().T.astype(np.float32, copy=False)
+                samples = part.to_ndarray().reshape(-1, self.info.channels).astype(np.float32, copy=False)
                 self._placed += len(samples)
                 yield samples
             due = None if due is None else due + length

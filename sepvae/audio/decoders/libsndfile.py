@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +11,17 @@ import soundfile
 from numpy.typing import NDArray
 
 from sepvae.audio.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
-from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, cut_short, reason, undecodable
+from sepvae.audio.decoders.base import (
+    BLOCK_FRAMES,
+    FAILURES,
+    AudioInfo,
+    cut_short,
+    native,
+    reason,
+    undecodable,
+)
 from sepvae.audio.decoders.ffmpeg import AvDecoder
+from sepvae.audio.surround import from_vorbis
 
 _MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
 
@@ -57,13 +64,14 @@ class SoundfileDecoder:
         self._stopped: str | None = None
         self._ogg: OggScan | None = None
         self._mpeg: MpegScan | None = None
-        self._file = _Unseekable(os.fspath(path))
+        self._file = _Unseekable(native(path))
         file = self._file
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
             if file.format == "OGG":
                 self._ogg = scan_ogg(path)
-                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained):
+                # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
+                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained or self._ogg.midway):
                     self._rescue = AvDecoder(path)
                     frames = None
             elif frames == 0:  # a recorder that crashed leaves a wav header without a length
@@ -91,7 +99,8 @@ class SoundfileDecoder:
         if self._rescue is not None:
             return self._rescue.read()
         try:
-            return self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            block = self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            return block[:, from_vorbis(self.info.channels)] if self._ogg and self._ogg.surround else block
         except FAILURES as error:
             if self._file.format == "FLAC":
                 self._rescue = AvDecoder(self._path, skip=self._read)
@@ -110,7 +119,7 @@ class SoundfileDecoder:
         if self._rescue is not None:
             phrases.append(self._rescue.loss())
         elif self._mpeg is None and self._stopped is None:
-            promised = max(self.info.frames or 0, _declared_frames(self._file))
+            promised = self.info.frames or 0
             if self._read < promised:
                 phrases.append(cut_short(self._read, promised, self.info.sample_rate))
         if self._mpeg is not None:
@@ -141,14 +150,3 @@ def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str
     if frames_read < samples - _MPEG_PADDING - scan.frame_samples:
         return [cut_short(frames_read, samples, sample_rate)]
     return []
-
-
-def _declared_frames(file: soundfile.SoundFile) -> int:
-    """Frames that a wav or aiff header declares; libsndfile corrects a false size but logs it."""
-    match = re.search(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if match is None:
-        return 0
-    declared, actual = int(match[1]), int(match[2])
-    if declared >= 0x7FFFF000 or actual <= 0:  # what writers to a pipe put in: size unknown
-        return 0
-    return round(file.frames * declared / actual)

@@ -1,0 +1,118 @@
+"""What the headers of wav, aiff, w64, caf and au files say about the size of their samples, beside what is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from sepvae.audio.decoders.base import cut_short
+
+_MAX_CHUNKS = 10_000  # so that a hostile file costs no more than a moment
+_STRAY_BYTES = 4096  # so many after the samples may be anything
+_W64_RIFF = bytes.fromhex("72696666 2e91cf11 a5d628db 04c10000")
+_SAMPLES = (b"data", b"SSND")
+# bytes of such a chunk, or of those in such a file, before the first sample
+_SKIPPED = {b"SSND": 8, b"caff": 4}
+
+
+@dataclass(frozen=True)
+class ChunkScan:
+    """Sizes of a file's samples in bytes.
+
+    Args:
+        declared: what the header counts.
+        there: what the file holds of it.
+        beyond: what follows it and belongs to no chunk; 0 for nothing of note.
+    """
+
+    declared: int
+    there: int
+    beyond: int = 0
+
+    def fault(self, frames_read: int, sample_rate: int) -> str | None:
+        """In one phrase, what is wrong with a file of which so many samples per channel were read."""
+        if frames_read and self.there < self.declared:
+            align: float = self.there // frames_read
+            if self.there - align * frames_read >= align:  # compressed: bytes and samples do not match
+                align = self.there / frames_read
+            promised = int(self.declared // align)
+            if promised > frames_read:
+                return cut_short(frames_read, promised, sample_rate)
+        if self.beyond:
+            found_s = frames_read / sample_rate
+            return f"its header counts {found_s:.2f} s, and {self.beyond} more bytes after them are left out"
+        return None
+
+
+def scan_chunks(path: Path) -> ChunkScan | None:
+    """Compare the declared size of the samples with the file's; None where the header does not tell it."""
+    with path.open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        head = file.read(40)
+        if head[:4] in (b".snd", b"dns."):
+            order: Literal["big", "little"] = "big" if head[:4] == b".snd" else "little"
+            return _scan(int.from_bytes(head[4:8], order), _known(int.from_bytes(head[8:12], order)), end)
+        long_size = 0  # of RF64
+        for name, at, size in _chunks(file, head):
+            if name == b"ds64":
+                file.seek(at + 8)
+                long_size = int.from_bytes(file.read(8), "little")
+            if name in _SAMPLES:
+                skipped = _SKIPPED.get(name, _SKIPPED.get(head[:4], 0))
+                declared = long_size if long_size and size == 0xFFFFFFFF else _known(size)
+                scan = _scan(at + skipped, declared - skipped, end)
+                if scan is None or head[:4] in (b"riff", b"caff"):
+                    return scan
+                beyond = _stray(file, at + declared, end, odd=declared % 2 == 1)
+                return replace(scan, beyond=beyond)
+        return None
+
+
+def _scan(at: int, declared: int, end: int) -> ChunkScan | None:
+    return ChunkScan(declared, min(declared, end - at)) if declared > 0 and end > at else None
+
+
+def _known(size: int) -> int:
+    """A size; 0 for those that writers put in before they know it."""
+    return 0 if size % (1 << 31) >= 0x7FFFF000 or size >= 1 << 62 else size
+
+
+def _chunks(file: BinaryIO, head: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, position and size of the chunks of a wav, aiff, w64 or caf file."""
+    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX", b"FORM"):
+        at, name_bytes, size_bytes, padded = 12, 4, 4, 2
+    elif head[:16] == _W64_RIFF:
+        at, name_bytes, size_bytes, padded = 40, 16, 8, 8
+    elif head[:4] == b"caff":
+        at, name_bytes, size_bytes, padded = 8, 4, 8, 1
+    else:
+        return
+    order: Literal["big", "little"] = "big" if head[:4] in (b"RIFX", b"FORM", b"caff") else "little"
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        header = file.read(name_bytes + size_bytes)
+        if len(header) < name_bytes + size_bytes:
+            return
+        size = int.from_bytes(header[name_bytes:], order)
+        if name_bytes == 16:  # which counts its header
+            size = max(0, size - 24)
+        yield header[:4], at + len(header), size
+        at += len(header) + size + -size % padded
+
+
+def _stray(file: BinaryIO, at: int, end: int, odd: bool) -> int:
+    """Number of bytes after samples of an even or odd size, if they are not few, zeros, or further chunks."""
+    if end - at <= _STRAY_BYTES:
+        return 0
+    file.seek(at)
+    rest = file.read(1 << 16)
+    chunk = _is_name(rest[:4]) or (odd and _is_name(rest[1:5]))  # some leave out the padding
+    return end - at if rest.strip(b"\0") and not chunk else 0
+
+
+def _is_name(name: bytes) -> bool:
+    """Whether these bytes could be the name of a chunk that may follow the samples."""
+    return name not in (*_SAMPLES, b"RIFF", b"FORM") and all(0x20 <= byte < 0x7F for byte in name)
