@@ -123,7 +123,7 @@ def fit(config: DictConfig) -> Path:
     run_dir = Path(config.run_dir)
     folder = run_dir / "model"
     if records.is_finished(config):
-        logger.info("%s is finished", run_dir)
+        logger.info("%s is finished; to train it anew remove it, or give another run_dir=", run_dir)
         return folder
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
@@ -132,10 +132,12 @@ def fit(config: DictConfig) -> Path:
     manifest = data.manifest()
     trainer = build_trainer(config, data, run_dir)
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
-    if trainer.is_global_zero:
-        records.write_records(run_dir, config, manifest)
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
+    if resume is not None:
+        records.check_resume(config, manifest)
+    if trainer.is_global_zero:
+        records.write_records(run_dir, config, manifest)
     if resume is None:
         set_levels(module.model, config, data)
     with warnings.catch_warnings():
@@ -144,9 +146,9 @@ def fit(config: DictConfig) -> Path:
         warnings.filterwarnings("ignore", ".*(exists and is not empty|across ranks is zero).*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     if trainer.is_global_zero:
-        if config.trainer.export == "best":
-            take_best(module, run_dir)
-        records.export(module.model, config, folder, trainer.global_step, manifest)
+        best = config.trainer.export == "best"
+        steps = take_best(module, run_dir) if best else trainer.global_step
+        records.export(module.model, config, folder, steps, manifest)
         if config.stage in SEPARATES and config.trainer.score_seconds != 0:
             records.score(
                 folder,
@@ -154,6 +156,7 @@ def fit(config: DictConfig) -> Path:
                 config.trainer.score_seconds,
                 present=bool(config.losses.given),
             )
+        records.write_state(run_dir, config, finished=True)
     trainer.strategy.barrier()
     return folder
 
@@ -220,11 +223,16 @@ def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) ->
         model.mixture.trunk.scale.mean.copy_(mean_levels(model, data.first_batches(LEVEL_BATCHES)))
 
 
-def take_best(module: SpectrogramModule, run_dir: Path) -> None:
-    """Take the weights of the best checkpoint by the validation score, if there is one."""
+def take_best(module: SpectrogramModule, run_dir: Path) -> int:
+    """Take the weights of the best checkpoint by the validation score.
+
+    Returns:
+        The steps that they were trained for.
+    """
     best = run_dir / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        module.load_state_dict(torch.load(best, map_location=module.device, weights_only=True)["state_dict"])
+    found = torch.load(best, map_location=module.device, weights_only=True)
+    module.load_state_dict(found["state_dict"])
+    return int(found["global_step"])
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -20,7 +20,14 @@ from omegaconf import DictConfig
 from sepvae.errors import RecipeError
 from sepvae.training import records
 from sepvae.training.base import SCORE
-from sepvae.training.callbacks import AtomicCheckpoints, Compile, Examples, FrozenExport, WeightEMA
+from sepvae.training.callbacks import (
+    AtomicCheckpoints,
+    Compile,
+    Examples,
+    FrozenExport,
+    LastCheckpoint,
+    WeightEMA,
+)
 from sepvae.training.data import MixtureData
 from sepvae.training.recipe import plain
 
@@ -67,19 +74,12 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
     """Checkpoints, the moving average, examples, and what else the recipe asks for."""
     settings, folder = config.trainer, run_dir / "checkpoints"
     average = WeightEMA(float(settings.ema_decay), int(settings.ema_start))
-    made: list[Callback] = [
-        ModelCheckpoint(
-            folder,
-            every_n_train_steps=int(settings.checkpoint_every),
-            save_top_k=0,
-            save_last=True,
-            enable_version_counter=False,
-        ),
-        average,
-    ]
+    made: list[Callback] = [average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
     if any(map(len, data.valid)):
+        if settings.export == "best" and int(settings.val_every) > config.optim.max_steps:
+            raise RecipeError("trainer.export=best needs trainer.val_every within optim.max_steps")
         made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
         if settings.early_stopping:
             made.append(EarlyStopping(SCORE, mode="max", patience=int(settings.early_stopping)))
@@ -89,6 +89,10 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
         raise RecipeError(
             "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
         )
+    val_every = int(settings.val_every) if any(map(len, data.valid)) else None
+    made.append(
+        LastCheckpoint(folder / "last.ckpt", int(settings.checkpoint_every), val_every)
+    )  # after the best
     if settings.progress:
         made.append(RichProgressBar(refresh_rate=10))
     if settings.compile:
