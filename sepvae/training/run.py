@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint
+from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError
 from sepvae.models.build import build
 from sepvae.models.separation import SeparationModel, SeparationVAE
@@ -130,6 +131,9 @@ def fit(config: DictConfig) -> Path:
     module = build_module(config)
     data = MixtureData(config, module.model)
     manifest = data.manifest()
+    others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
+    if config.stage in ("separation", "mask_net") and others:
+        logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
     trainer = build_trainer(config, data, run_dir)
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
     last = run_dir / "checkpoints" / "last.ckpt"
@@ -165,7 +169,9 @@ def _model(config: DictConfig) -> SeparationModel:
     """Model of a recipe with fresh weights."""
     if config.stage not in MODULES:
         raise RecipeError(f"stage is one of {', '.join(MODULES)}, found {config.stage!r}")
-    return build({"class": MODULES[config.stage][1].__name__, **plain(config.model)})
+    values = plain(config.model)
+    checkpoint.check_values(values)  # now, not when the trained model is to be read
+    return build({"class": MODULES[config.stage][1].__name__, **values})
 
 
 def build_module(config: DictConfig) -> SpectrogramModule:

@@ -1,6 +1,7 @@
 """Recipes: what the command line makes of them, without training."""
 
 import dataclasses
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 from sepvae import checkpoint
 from sepvae.card import read_card
 from sepvae.data.mixing import MixingConfig
-from sepvae.errors import DataError, RecipeError
+from sepvae.errors import CheckpointError, DataError, RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training import records, run
 from sepvae.training.objectives import LossConfig, OptimConfig
@@ -157,6 +158,25 @@ def test_a_value_that_does_not_fit_is_told_before_anything_starts(
     with pytest.raises(RecipeError, match=message):
         run.train("music/vae", settings(tmp_path / "run", change))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", ["model.sources=[a.b,c]", "model.sample_rate=9000000"])
+def test_a_model_that_could_not_be_read_again_is_refused_before_anything_starts(
+    change: str, tmp_path: Path, settings: Settings
+) -> None:
+    with pytest.raises(CheckpointError, match=r"name of a source|sample_rate must lie between"):
+        run.train("music/vae", settings(tmp_path / "run", change, "model.residual_source=c"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_sources_that_a_recipe_lacks_are_named(
+    tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+    two = ["model.sources=[vocals,drums]", "model.residual_source=drums", "optim.max_steps=1"]
+    with caplog.at_level(logging.WARNING):
+        run.train("music/mask_net", settings(tmp_path / "run", *two))
+    assert "left out of the mixtures, the recipe has no such source: bass, other" in caplog.messages
 
 
 def test_schedules_rise_to_the_peak_and_end_at_zero() -> None:
