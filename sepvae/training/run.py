@@ -26,8 +26,8 @@ from sepvae.training.base import SpectrogramModule, mean_levels
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import Plan, compose, lacks, plain, plan, typed, unfold
-from sepvae.training.trainer import build_trainer
+from sepvae.training.recipe import Plan, compose, lacks, plain, plan, typed, unfold, with_path
+from sepvae.training.trainer import TrainerConfig, build_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +92,8 @@ def sweep(recipe: str, overrides: Sequence[str]) -> list[Path]:
         own = [value for i, value in enumerate(job) if len(varied[i]) > 1]
         folder = plan(recipe, job).run_dir / (",".join(own).replace("/", "_") or "0")
         logger.info("sweep: %s", folder)
-        models.append(
-            train(
-                recipe, [*(value for value in job if not value.startswith("run_dir=")), f"run_dir={folder}"]
-            )
-        )
+        others = (value for value in job if not value.startswith("run_dir="))
+        models.append(train(recipe, [*others, with_path("run_dir", folder)]))
     return models
 
 
@@ -114,6 +111,7 @@ def with_solo_stage(todo: Plan, recipe: str, overrides: Sequence[str]) -> Plan:
 
 def check(config: DictConfig) -> None:
     """Find what is wrong with a later stage before the first one starts: its values, its model, its data."""
+    typed(TrainerConfig, config.trainer, "trainer")
     typed(OptimConfig, config.optim, "optim")
     typed(LossConfig, config.losses, "losses")
     MixtureData(config, _model(config))
@@ -128,6 +126,7 @@ def fit(config: DictConfig) -> Path:
         return folder
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
+    typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
     manifest = data.manifest()
@@ -208,6 +207,9 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
         if not fitting:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
+        left = [name for name, tensor in source.state_dict().items() if _unlike(tensor, mine.get(name))]
+        if left := [name for name in left if name not in fitting]:
+            logger.warning("left %d tensors of %s, their shapes differ: %s, ...", len(left), folder, left[0])
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
@@ -215,6 +217,11 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
             f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
         )
     model.load_state_dict(taken, strict=False)
+
+
+def _unlike(tensor: torch.Tensor, mine: torch.Tensor | None) -> bool:
+    """Whether a tensor is there in the other model too, in another shape."""
+    return mine is not None and mine.shape != tensor.shape
 
 
 def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -32,11 +35,52 @@ from sepvae.training.data import MixtureData
 from sepvae.training.recipe import plain
 
 
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How a recipe is trained: the keys of its part `trainer`, which docs/training.md describes."""
+
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "bf16-mixed"
+    accumulate: int = 1
+    gradient_clip: float | None = 1.0
+    compile: str | None = None
+    val_every: int = 250
+    checkpoint_every: int = 250
+    early_stopping: int | None = None
+    export: str = "last"
+    score_seconds: float | None = 60
+    examples: bool = True
+    ema_decay: float = 0.998
+    ema_start: int = 200
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.export not in ("last", "best"):
+            raise RecipeError(f"trainer.export is last or best, found {self.export!r}")
+        for name in ("num_nodes", "accumulate", "val_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"trainer.{name} must be above zero, found {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise RecipeError(f"trainer.ema_decay must be from 0 to below 1, found {self.ema_decay}")
+
+
 def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
-    """Lightning trainer with the callbacks and loggers of every run."""
+    """Lightning trainer with the callbacks and loggers of every run.
+
+    Raises:
+        RecipeError: a setting that cannot be here.
+    """
+    try:
+        return _trainer(config, data, run_dir)
+    except (ValueError, MisconfigurationException) as error:  # what Lightning does not know or find here
+        raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
     settings = config.trainer
-    if settings.export not in ("last", "best"):
-        raise RecipeError(f"trainer.export is last or best, found {settings.export!r}")
     return lightning.Trainer(
         accelerator=settings.accelerator,
         devices=plain(settings)["devices"],
