@@ -63,8 +63,8 @@ class TrainerConfig:
         for name in ("num_nodes", "accumulate", "val_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"trainer.{name} must be above zero, found {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise RecipeError(f"trainer.ema_decay must be from 0 to below 1, found {self.ema_decay}")
+        if not 0 <= self.ema_decay <= 1:
+            raise RecipeError(f"trainer.ema_decay must be from 0 to 1, found {self.ema_decay}")
 
 
 def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
