@@ -111,7 +111,7 @@ def stored_dtype(card: Mapping[str, Any]) -> torch.dtype:
 def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel:
     """Build the model of a card on a device; on `meta` it has shapes only, whatever sizes the card claims."""
     try:
-        _check_sizes(config)
+        check_values(config)
         with torch.device(device):
             return build(config)
     except Exception as error:
@@ -122,8 +122,12 @@ def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel
         ) from error
 
 
-def _check_sizes(config: Mapping[str, Any]) -> None:
-    """Refuse what would cost much memory or time before or after the weights are seen not to fit."""
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuse names that no stem can have, and what would cost much memory or time before the weights are looked at.
+
+    Raises:
+        CheckpointError: naming the value of a model's configuration that cannot be.
+    """
     for name, (low, high) in _RANGES.items():
         values = config.get(name, low)
         for value in values if isinstance(values, list) else [values]:
@@ -139,7 +143,9 @@ def _check_sizes(config: Mapping[str, Any]) -> None:
         raise CheckpointError(f"expected at most {_MAX_SOURCES} sources, found {len(sources)}")
     for source in sources if isinstance(sources, list) else []:
         if isinstance(source, str) and not _SOURCE.fullmatch(source):
-            raise CheckpointError(f"{source!r:.80} cannot be the name of a source")
+            raise CheckpointError(
+                f"{source!r:.80} cannot be the name of a source: expected letters, digits, spaces, _, + and -"
+            )
 
 
 def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:

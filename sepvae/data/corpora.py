@@ -16,12 +16,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from sepvae.batch.jobs import AUDIO_ENDINGS
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
 SAMPLE_RATE = 44100
 """Rate of all music that is made here, hertz."""
 EXTENSIONS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+MIXTURES = ("mixture", "mix", "master")
+"""Names of files that are no source, in any case."""
 INFO_NAME = "track.json"
 FULL_SCALE = 32767
 
@@ -87,7 +90,8 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
         A manifest with at least one track.
 
     Raises:
-        DataError: no such folder, no track in it, an unreadable file, or stems of one track at different rates.
+        DataError: no such folder, no track in it, a file that is unreadable or of a kind that is not read here, or
+            stems of one track at different rates.
     """
     root = Path(root)
     if not root.is_dir():
@@ -97,6 +101,17 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
     if not tracks:
         raise DataError(f"no track with any of {', '.join(sources)} under {root}")
     return Manifest(root, tuple(sources), tuple(tracks))
+
+
+def stem_names(root: str | Path) -> set[str]:
+    """Names of all stems that the tracks under a root folder have, mixtures left out."""
+    return {
+        path.stem
+        for folder in Path(root).iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+        for path in folder.iterdir()
+        if path.suffix in EXTENSIONS and not path.name.startswith(".") and path.stem.lower() not in MIXTURES
+    }
 
 
 def file_info(path: Path) -> Any:
@@ -120,6 +135,13 @@ def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
             raise DataError(f"two files for one stem: {found[0]} and {found[1].name}")
         if found:
             files[source] = found[0]
+    for name in names:
+        source, ending = os.path.splitext(name)
+        if source in sources and source not in files and ending.lower() in AUDIO_ENDINGS:
+            raise DataError(
+                f"{folder / name}: files of a set end in {', '.join(EXTENSIONS)}; "
+                "sepvae data prepare stems makes a set of others"
+            )
     if not files:
         return None
     frames, rates = 0, {}

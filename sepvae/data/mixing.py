@@ -28,7 +28,7 @@ from sepvae.data.augment import (
     stretch,
 )
 from sepvae.data.corpora import Track, read_audio, scan
-from sepvae.errors import DataError
+from sepvae.errors import DataError, RecipeError
 
 ACTIVE_RMS = 10 ** (-45 / 20)
 ATTEMPTS = 4
@@ -79,6 +79,16 @@ class MixingConfig:
     def __post_init__(self) -> None:
         if isinstance(self.effects, Mapping):
             object.__setattr__(self, "effects", Effects.from_plain(self.effects))
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise RecipeError(f"data.mixing.batch_size must be above zero, found {self.batch_size!r}")
+        for name in ("aligned", "silent", "solo", "doubled", "lacking", "speed_chance", "mono"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise RecipeError(f"data.mixing.{name} must be from 0 to 1, found {value!r}")
+        for name in ("level_db", "speed"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or len(value) != 2 or not value[0] <= value[1]:
+                raise RecipeError(f"data.mixing.{name} must be a range of two numbers, found {value!r}")
 
 
 @dataclass

@@ -96,13 +96,7 @@ def dataset_sources(dataset: str | Path) -> tuple[str, ...]:
     root = Path(dataset)
     if not root.is_dir():
         raise DataError(f"no such dataset folder: {root}")
-    stems = {
-        path.stem
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".")
-        for path in folder.iterdir()
-        if path.suffix in corpora.EXTENSIONS and not path.name.startswith(".")
-    } - {"mixture"}
+    stems = corpora.stem_names(root)
     if not stems:
         raise DataError(f"no track under {root}")
     return tuple(s for s in corpora.SOURCES if s in stems) + tuple(sorted(stems - set(corpora.SOURCES)))

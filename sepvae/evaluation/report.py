@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ from sepvae.signal import metrics
 from sepvae.signal.metrics import WindowScore
 
 __all__ = ["REPORT_NAME", "evaluate"]
+
+logger = logging.getLogger(__name__)
 
 ModelSource = str | Path | SeparationModel
 
@@ -92,6 +95,8 @@ def evaluate(
     equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
     folder = None if out is None else summary.output_folder(out)
     manifest = corpora.scan(dataset, sources)
+    if others := sorted(corpora.stem_names(dataset) - set(sources)):
+        logger.warning("left out of the mixtures, the model has no such source: %s", ", ".join(others))
     run = _Run(separators, equaliser, with_gates=gates, with_bss=museval, present=present)
     tracks = manifest.songs or manifest.tracks
     for track in progress(tracks, "Evaluating", console=Console(stderr=True), transient=True):

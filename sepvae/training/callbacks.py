@@ -10,7 +10,7 @@ from typing import Any
 
 import soundfile
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from sepvae.evaluation.plots import spectrograms
@@ -61,11 +61,50 @@ class WeightEMA(WeightAveraging):
         self.step = step_idx
         return True
 
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Leave the average in the module also where a resumed run had no step left, so that no training ended."""
+        self.on_train_end(trainer, pl_module)
+
     @property
     def averaged(self) -> Any:
         """The module with the average as its weights, while it trains."""
         assert self._average_model is not None
         return self._average_model.module
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` every so many steps; where a validation falls on the step, after it.
+
+    So what is resumed knows of every validation before it: which checkpoint is the best, and how long none was better.
+
+    Args:
+        path: of the checkpoint.
+        every: steps, > 0.
+        val_every: steps between two validations; None where there are none.
+    """
+
+    def __init__(self, path: Path, every: int, val_every: int | None) -> None:
+        self.path, self.every, self.val_every = path, every, val_every
+        self.saved = 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.saved = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.val_every is None or trainer.global_step % self.val_every:
+            self.save(trainer)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: Any) -> None:
+        """Write the checkpoint if this step is one for it and has none yet."""
+        step = trainer.global_step
+        if step % self.every == 0 and step != self.saved:  # a step may have several batches
+            self.saved = step
+            trainer.save_checkpoint(self.path)
 
 
 class FrozenExport(Callback):

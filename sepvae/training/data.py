@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -55,16 +55,26 @@ class MixtureData(lightning.LightningDataModule):
 
     def __init__(self, config: DictConfig, model: SeparationModel) -> None:
         super().__init__()
+        for name, least in (("workers", 0), ("valid_windows", 0)):
+            value = config.data[name]
+            if not isinstance(value, int) or value < least:
+                raise RecipeError(f"data.{name} must be a whole number from {least} on, found {value!r}")
+        if not isinstance(config.data.valid, ListConfig):
+            raise RecipeError(f"data.valid must be a list of folders, found {config.data.valid!r}")
         self.config, self.shape = config.data, model.config
         self.seed, self.pieces = int(config.seed), int(config.trainer.accumulate)
         hop, overlap = model.config.hop_length, model.stft.overlap
         mixing = plain(config.data.mixing)
         frames = mixing.pop("frames")
-        if frames % model.frame_multiple or frames <= overlap:
+        if not isinstance(frames, int) or frames % model.frame_multiple or frames <= overlap:
             raise RecipeError(
                 f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}"
             )
-        mixing |= {name: tuple(mixing[name]) for name in ("level_db", "speed")}
+        mixing |= {
+            name: tuple(value)
+            for name in ("level_db", "speed")
+            if isinstance(value := mixing.get(name), list)
+        }
         try:
             self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing)
         except TypeError as error:
@@ -73,6 +83,9 @@ class MixtureData(lightning.LightningDataModule):
             ValidationWindows(root, self.shape.sources, self.shape.sample_rate, config.data.valid_windows)
             for root in config.data.valid
         ]
+        sounding, count = self.mixing.sounding, len(self.shape.sources)
+        if sounding is not None and not 1 <= sounding <= count:
+            raise RecipeError(f"data.mixing.sounding must be from 1 to the {count} sources, found {sounding}")
         sampled = config.stage == "added" and config.material == "sampled"
         self.mixed = self.shape.sources[-1:] if sampled else self.shape.sources
         by_name: dict[str, set[str]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,13 +164,13 @@ def _chain(recipe: str, siblings: Mapping[str, str], overrides: Sequence[str], c
         raise RecipeError(f"recipe {recipe!r} has no stage {lacking[0]!r}, so there is no chain")
     own = next((value for value in reversed(overrides) if value.startswith("run_dir=")), None)
     folder = Path(recipe) if _folder(recipe) is not None else Path(recipe).parent
-    run_dir = Path(own.removeprefix("run_dir=")) if own else Path("runs") / folder.name
+    run_dir = Path(value_of(own)) if own else Path("runs") / folder.name
     stages: list[DictConfig] = []
     for stage in CHAIN:
         if stage in siblings:
-            changes = [f"run_dir={run_dir / stage}"]
+            changes = [with_path("run_dir", run_dir / stage)]
             if stages:
-                changes.append(f"init={Path(stages[-1].run_dir) / 'model'}")
+                changes.append(with_path("init", Path(stages[-1].run_dir) / "model"))
             own_overrides = [*for_stage(overrides, stage), *changes]
             stages.append(compose(siblings[stage], own_overrides, complete=complete))
     return Plan(tuple(stages), run_dir)
@@ -202,6 +203,24 @@ def _owner(override: str) -> str | None:
     """The stage that an override is meant for alone, None for all."""
     owner, dot, _ = override.partition(".")
     return owner if dot and owner in OWNERS else None
+
+
+def with_path(key: str, path: Path) -> str:
+    """An override that gives a key this path, whatever characters it has."""
+    text = re.sub(r"(\\*)(?='|$)", r"\1\1", str(path)).replace("'", r"\'")
+    return f"{key}='{text}'"
+
+
+def value_of(override: str) -> str:
+    """The text that an override gives its key.
+
+    Raises:
+        RecipeError: not an override.
+    """
+    try:
+        return str(OverridesParser.create().parse_override(override).value())
+    except HydraException as error:
+        raise RecipeError(" ".join(str(error).split())) from error
 
 
 def unfold(overrides: Sequence[str]) -> list[list[str]]:

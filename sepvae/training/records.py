@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +15,115 @@ from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint, pretrained
 from sepvae.card import read_card
-from sepvae.errors import OutputError
+from sepvae.errors import OutputError, RecipeError
 from sepvae.evaluation.report import evaluate
 from sepvae.evaluation.scores import into_card
 from sepvae.models.separation import SeparationModel
 from sepvae.training.recipe import plain
 
+logger = logging.getLogger(__name__)
+
+RECIPE_NAME, DATA_NAME, STATE_NAME = "recipe.yaml", "data.json", "state.json"
+WHAT_IT_IS = ("stage", "model")
+"""Parts of a recipe without which a checkpoint makes no sense."""
+SETS = ("data.root", "data.train", "data.valid", "data.valid_windows", "data.workers")
+LEAVE_WEIGHTS = ("run_dir", "init", "card", "logger", "trainer", *SETS)
+"""Values that may change while a run goes on: hashes tell what they mean for the weights, or they mean nothing."""
+
 
 def write_records(run_dir: Path, config: DictConfig, manifest: Mapping[str, Any]) -> None:
     """Write the recipe as composed, the versions of the packages with the commit, and the hashes of the data.
+
+    `state.json` says what the run started from, and that it is not finished.
 
     Raises:
         OutputError: the run folder cannot be written.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, run_dir / "recipe.yaml", resolve=True)
-        for name, content in (("versions", versions()), ("data", manifest)):
-            (run_dir / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_state(run_dir, config, finished=False)
+        OmegaConf.save(config, run_dir / RECIPE_NAME, resolve=True)
+        for name, content in (("versions.json", versions()), (DATA_NAME, manifest)):
+            _write_json(run_dir / name, content)
+    except OSError as error:
+        raise OutputError(f"cannot write the run folder {run_dir}: {error.strerror}") from error
+
+
+def write_state(run_dir: Path, config: DictConfig, *, finished: bool) -> None:
+    """Write whether a run is finished, and the hashes of the weights that it started from.
+
+    Raises:
+        OutputError: the run folder cannot be written.
+    """
+    try:
+        _write_json(run_dir / STATE_NAME, {"finished": finished, "init": _hashes(config)})
     except OSError as error:
         raise OutputError(f"cannot write the run folder {run_dir}: {error.strerror}") from error
 
 
 def is_finished(config: DictConfig) -> bool:
-    """Whether the run folder holds the model of this very recipe."""
+    """Whether the run folder holds the model of this very recipe, made from the weights that `init` names now."""
     run_dir = Path(config.run_dir)
-    recipe = run_dir / "recipe.yaml"
+    recipe = run_dir / RECIPE_NAME
     if not (run_dir / "model" / "card.json").is_file() or not recipe.is_file():
         return False
-    return OmegaConf.load(recipe) == OmegaConf.create(plain(config))
+    if OmegaConf.load(recipe) != OmegaConf.create(plain(config)):
+        return False
+    return _read_json(run_dir / STATE_NAME) == {"finished": True, "init": _hashes(config)}
+
+
+def check_resume(config: DictConfig, manifest: Mapping[str, Any]) -> None:
+    """Refuse to go on with a checkpoint that is not this recipe's, and tell what has changed since it was written.
+
+    Args:
+        manifest: size and hash of every set, by its name.
+
+    Raises:
+        RecipeError: another stage, model or `init`; or other values where there is no step left to train with them.
+    """
+    run_dir = Path(config.run_dir)
+    state, recipe = _read_json(run_dir / STATE_NAME), run_dir / RECIPE_NAME
+    before = plain(OmegaConf.load(recipe)) if recipe.is_file() else {}  # type: ignore[arg-type]
+    changed = sorted(key for key in _differing(before, plain(config)) if not key.startswith(LEAVE_WEIGHTS))
+    wrong = [key for key in changed if key.startswith(WHAT_IT_IS)]
+    if state.get("init", _hashes(config)) != _hashes(config):
+        wrong.append("init")
+    if state.get("finished") and "optim.max_steps" not in changed:
+        wrong += changed
+    if before and wrong:
+        raise RecipeError(
+            f"{run_dir} holds a run with another {wrong[0]}: remove it, or give another run_dir="
+        )
+    known = _read_json(run_dir / DATA_NAME)
+    changed += [f"the set {name}" for name, entry in manifest.items() if known.get(name, entry) != entry]
+    if before and changed:
+        logger.warning("%s goes on, but changed since it began: %s", run_dir, ", ".join(changed))
+
+
+def _differing(before: Any, now: Any, prefix: str = "") -> Iterator[str]:
+    """Keys of nested mappings whose values differ."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            yield from _differing(before.get(key), now.get(key), f"{prefix}.{key}".lstrip("."))
+    elif before != now:
+        yield prefix
+
+
+def _hashes(config: DictConfig) -> list[str]:
+    """sha256 of the weights that `init` names."""
+    return [read_card(origin)["weights"]["sha256"] for origin in origins(config)]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What a record says, nothing where it is missing or was cut by a kill."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def export(

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint
+from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError
 from sepvae.models.build import build
 from sepvae.models.separation import SeparationModel, SeparationVAE
@@ -25,8 +26,8 @@ from sepvae.training.base import SpectrogramModule, mean_levels
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON_MODULES
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import Plan, compose, lacks, plain, plan, typed, unfold
-from sepvae.training.trainer import build_trainer
+from sepvae.training.recipe import Plan, compose, lacks, plain, plan, typed, unfold, with_path
+from sepvae.training.trainer import TrainerConfig, build_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +92,8 @@ def sweep(recipe: str, overrides: Sequence[str]) -> list[Path]:
         own = [value for i, value in enumerate(job) if len(varied[i]) > 1]
         folder = plan(recipe, job).run_dir / (",".join(own).replace("/", "_") or "0")
         logger.info("sweep: %s", folder)
-        models.append(
-            train(
-                recipe, [*(value for value in job if not value.startswith("run_dir=")), f"run_dir={folder}"]
-            )
-        )
+        others = (value for value in job if not value.startswith("run_dir="))
+        models.append(train(recipe, [*others, with_path("run_dir", folder)]))
     return models
 
 
@@ -113,6 +111,7 @@ def with_solo_stage(todo: Plan, recipe: str, overrides: Sequence[str]) -> Plan:
 
 def check(config: DictConfig) -> None:
     """Find what is wrong with a later stage before the first one starts: its values, its model, its data."""
+    typed(TrainerConfig, config.trainer, "trainer")
     typed(OptimConfig, config.optim, "optim")
     typed(LossConfig, config.losses, "losses")
     MixtureData(config, _model(config))
@@ -123,19 +122,25 @@ def fit(config: DictConfig) -> Path:
     run_dir = Path(config.run_dir)
     folder = run_dir / "model"
     if records.is_finished(config):
-        logger.info("%s is finished", run_dir)
+        logger.info("%s is finished; to train it anew remove it, or give another run_dir=", run_dir)
         return folder
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
+    typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
     manifest = data.manifest()
+    others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
+    if config.stage in ("separation", "mask_net") and others:
+        logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
     trainer = build_trainer(config, data, run_dir)
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
-    if trainer.is_global_zero:
-        records.write_records(run_dir, config, manifest)
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
+    if resume is not None:
+        records.check_resume(config, manifest)
+    if trainer.is_global_zero:
+        records.write_records(run_dir, config, manifest)
     if resume is None:
         set_levels(module.model, config, data)
     with warnings.catch_warnings():
@@ -144,9 +149,9 @@ def fit(config: DictConfig) -> Path:
         warnings.filterwarnings("ignore", ".*(exists and is not empty|across ranks is zero).*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
     if trainer.is_global_zero:
-        if config.trainer.export == "best":
-            take_best(module, run_dir)
-        records.export(module.model, config, folder, trainer.global_step, manifest)
+        best = config.trainer.export == "best"
+        steps = take_best(module, run_dir) if best else trainer.global_step
+        records.export(module.model, config, folder, steps, manifest)
         if config.stage in SEPARATES and config.trainer.score_seconds != 0:
             records.score(
                 folder,
@@ -154,6 +159,7 @@ def fit(config: DictConfig) -> Path:
                 config.trainer.score_seconds,
                 present=bool(config.losses.given),
             )
+        records.write_state(run_dir, config, finished=True)
     trainer.strategy.barrier()
     return folder
 
@@ -162,7 +168,9 @@ def _model(config: DictConfig) -> SeparationModel:
     """Model of a recipe with fresh weights."""
     if config.stage not in MODULES:
         raise RecipeError(f"stage is one of {', '.join(MODULES)}, found {config.stage!r}")
-    return build({"class": MODULES[config.stage][1].__name__, **plain(config.model)})
+    values = plain(config.model)
+    checkpoint.check_values(values)  # now, not when the trained model is to be read
+    return build({"class": MODULES[config.stage][1].__name__, **values})
 
 
 def build_module(config: DictConfig) -> SpectrogramModule:
@@ -201,6 +209,9 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
         if not fitting:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
+        left = [name for name, tensor in source.state_dict().items() if _unlike(tensor, mine.get(name))]
+        if left := [name for name in left if name not in fitting]:
+            logger.warning("left %d tensors of %s, their shapes differ: %s, ...", len(left), folder, left[0])
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
@@ -208,6 +219,11 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
             f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
         )
     model.load_state_dict(taken, strict=False)
+
+
+def _unlike(tensor: torch.Tensor, mine: torch.Tensor | None) -> bool:
+    """Whether a tensor is there in the other model too, in another shape."""
+    return mine is not None and mine.shape != tensor.shape
 
 
 def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) -> None:
@@ -222,11 +238,16 @@ def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) ->
         model.mixture.trunk.scale.mean.copy_(mean_levels(model, data.first_batches(LEVEL_BATCHES)))
 
 
-def take_best(module: SpectrogramModule, run_dir: Path) -> None:
-    """Take the weights of the best checkpoint by the validation score, if there is one."""
+def take_best(module: SpectrogramModule, run_dir: Path) -> int:
+    """Take the weights of the best checkpoint by the validation score.
+
+    Returns:
+        The steps that they were trained for.
+    """
     best = run_dir / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        module.load_state_dict(torch.load(best, map_location=module.device, weights_only=True)["state_dict"])
+    found = torch.load(best, map_location=module.device, weights_only=True)
+    module.load_state_dict(found["state_dict"])
+    return int(found["global_step"])
 
 
 def replace_folder(source: Path, target: Path) -> None:

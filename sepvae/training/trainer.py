@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -20,16 +23,64 @@ from omegaconf import DictConfig
 from sepvae.errors import RecipeError
 from sepvae.training import records
 from sepvae.training.base import SCORE
-from sepvae.training.callbacks import AtomicCheckpoints, Compile, Examples, FrozenExport, WeightEMA
+from sepvae.training.callbacks import (
+    AtomicCheckpoints,
+    Compile,
+    Examples,
+    FrozenExport,
+    LastCheckpoint,
+    WeightEMA,
+)
 from sepvae.training.data import MixtureData
 from sepvae.training.recipe import plain
 
 
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How a recipe is trained: the keys of its part `trainer`, which docs/training.md describes."""
+
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "bf16-mixed"
+    accumulate: int = 1
+    gradient_clip: float | None = 1.0
+    compile: str | None = None
+    val_every: int = 250
+    checkpoint_every: int = 250
+    early_stopping: int | None = None
+    export: str = "last"
+    score_seconds: float | None = 60
+    examples: bool = True
+    ema_decay: float = 0.998
+    ema_start: int = 200
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.export not in ("last", "best"):
+            raise RecipeError(f"trainer.export is last or best, found {self.export!r}")
+        for name in ("num_nodes", "accumulate", "val_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"trainer.{name} must be above zero, found {getattr(self, name)}")
+        if not 0 <= self.ema_decay <= 1:
+            raise RecipeError(f"trainer.ema_decay must be from 0 to 1, found {self.ema_decay}")
+
+
 def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
-    """Lightning trainer with the callbacks and loggers of every run."""
+    """Lightning trainer with the callbacks and loggers of every run.
+
+    Raises:
+        RecipeError: a setting that cannot be here.
+    """
+    try:
+        return _trainer(config, data, run_dir)
+    except (ValueError, MisconfigurationException) as error:  # what Lightning does not know or find here
+        raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
     settings = config.trainer
-    if settings.export not in ("last", "best"):
-        raise RecipeError(f"trainer.export is last or best, found {settings.export!r}")
     return lightning.Trainer(
         accelerator=settings.accelerator,
         devices=plain(settings)["devices"],
@@ -67,19 +118,12 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
     """Checkpoints, the moving average, examples, and what else the recipe asks for."""
     settings, folder = config.trainer, run_dir / "checkpoints"
     average = WeightEMA(float(settings.ema_decay), int(settings.ema_start))
-    made: list[Callback] = [
-        ModelCheckpoint(
-            folder,
-            every_n_train_steps=int(settings.checkpoint_every),
-            save_top_k=0,
-            save_last=True,
-            enable_version_counter=False,
-        ),
-        average,
-    ]
+    made: list[Callback] = [average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
     if any(map(len, data.valid)):
+        if settings.export == "best" and int(settings.val_every) > config.optim.max_steps:
+            raise RecipeError("trainer.export=best needs trainer.val_every within optim.max_steps")
         made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
         if settings.early_stopping:
             made.append(EarlyStopping(SCORE, mode="max", patience=int(settings.early_stopping)))
@@ -89,6 +133,10 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
         raise RecipeError(
             "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
         )
+    val_every = int(settings.val_every) if any(map(len, data.valid)) else None
+    made.append(
+        LastCheckpoint(folder / "last.ckpt", int(settings.checkpoint_every), val_every)
+    )  # after the best
     if settings.progress:
         made.append(RichProgressBar(refresh_rate=10))
     if settings.compile:

@@ -43,6 +43,17 @@ def test_scan_copes_with_missing_stems_lengths_channels_and_rates(
     assert manifest.with_source("drums") == (b,)
 
 
+@pytest.mark.parametrize("name", ["bass.WAV", "bass.m4a"])
+def test_a_source_in_a_file_that_is_not_read_is_no_silence(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
+    put(tmp_path / "song" / "drums.wav", noise(rng))
+    (tmp_path / "song" / name).write_bytes(b"audio")
+    with pytest.raises(DataError, match=f"{name}: files of a set end in"):
+        scan(tmp_path)
+    assert len(scan(tmp_path, ["drums"])) == 1
+
+
 def test_track_json_overrules_the_count_of_stems(tmp_path: Path, rng: np.random.Generator) -> None:
     put(tmp_path / "song" / "drums.wav", noise(rng))
     (tmp_path / "song" / "track.json").write_text('{"solo": false}')

@@ -98,7 +98,7 @@ def test_what_cannot_be_compared_is_refused(perfect: Path, songs: Path) -> None:
 
 def test_a_dataset_says_which_sources_it_has(songs: Path, tmp_path: Path) -> None:
     assert dataset_sources(songs) == SOURCES
-    write(tmp_path / "set" / "one", dict.fromkeys(("speech", "noise", "mixture"), np.zeros((2, 8))))
+    write(tmp_path / "set" / "one", dict.fromkeys(("speech", "noise", "mixture", "Mix"), np.zeros((2, 8))))
     assert dataset_sources(tmp_path / "set") == ("noise", "speech")
     with pytest.raises(DataError, match="no track"):
         dataset_sources(songs / "song0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -141,3 +142,14 @@ def test_solos_are_scored_only_where_there_is_nothing_else(
     found = evaluate(taught_model, tmp_path, device="cpu", museval=False)
     assert list(found["methods"]["model"]["tracks"]) == ["solo"]
     assert torch.isfinite(torch.tensor(found["methods"]["model"]["sources"]["bass"]["si_sdr"]))
+
+
+def test_stems_that_the_model_does_not_know_are_named(
+    taught_model: SeparationVAE, one_song: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = next(one_song.iterdir())
+    for name in ("piano", "mixture"):
+        shutil.copy(folder / "bass.wav", folder / f"{name}.wav")
+    with caplog.at_level(logging.WARNING):
+        evaluate(taught_model, one_song, museval=False, max_seconds=10)
+    assert caplog.messages == ["left out of the mixtures, the model has no such source: piano"]

@@ -1,6 +1,7 @@
 """Recipes: what the command line makes of them, without training."""
 
 import dataclasses
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,11 +13,11 @@ import torch
 from sepvae import checkpoint
 from sepvae.card import read_card
 from sepvae.data.mixing import MixingConfig
-from sepvae.errors import DataError, RecipeError
+from sepvae.errors import CheckpointError, DataError, RecipeError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training import records, run
 from sepvae.training.objectives import LossConfig, OptimConfig
-from sepvae.training.recipe import compose, for_stage, lacks, plain, plan, typed, unfold
+from sepvae.training.recipe import compose, for_stage, lacks, plain, plan, typed, unfold, value_of, with_path
 from sepvae.training.trainer import strategy
 
 Settings = Callable[..., list[str]]
@@ -36,9 +37,22 @@ def test_every_run_of_a_sweep_has_its_folder(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(run, "train", lambda recipe, overrides: seen.append((recipe, overrides)) or tmp_path)
     run.sweep("music/vae", ["data.root=DATA", "optim.lr=1e-3,2e-3"])
     assert seen == [
-        ("music/vae", ["data.root=DATA", f"optim.lr={lr}", f"run_dir=runs/music/vae/optim.lr={lr}"])
+        ("music/vae", ["data.root=DATA", f"optim.lr={lr}", f"run_dir='runs/music/vae/optim.lr={lr}'"])
         for lr in ("0.001", "0.002")
     ]
+
+
+def test_a_sweep_trains(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+    models = run.sweep(
+        "music/mask_net", settings(tmp_path / "s", "optim.lr=1e-3,2e-3", "losses.output_db=1,2")
+    )
+    assert len({read_card(model)["weights"]["sha256"] for model in models}) == 4
+
+
+@pytest.mark.parametrize("name", ["a b", "a=b,c", "it's", "back\\", "back\\'s", "$(x)[y]{z}"])
+def test_a_path_of_any_characters_is_an_override(name: str) -> None:
+    assert value_of(with_path("run_dir", Path(name))) == name
 
 
 def test_overrides_of_a_stage_reach_this_stage_only() -> None:
@@ -149,6 +163,20 @@ def test_a_missing_folder_is_told_before_anything_starts(tmp_path: Path, setting
         ("+losses.gamma=1", "losses"),
         ("trainer.export=first", "last or best"),
         ("trainer.accumulate=3", "split evenly"),
+        ("trainer.accumulate=0", "trainer.accumulate"),
+        ("trainer.val_every=0", "trainer.val_every"),
+        ("trainer.val_every=often", "trainer: .*often"),
+        ("trainer.ema_decay=2", "trainer.ema_decay"),
+        ("trainer.precision=bf17", "Precision 'bf17' is invalid"),
+        ("trainer.strategy=foo", "invalid strategy name"),
+        ("data.workers=-1", "data.workers"),
+        ("data.valid=nowhere", "data.valid"),
+        ("data.mixing.batch_size=0", "data.mixing.batch_size"),
+        ("data.mixing.frames=x", "data.mixing.frames"),
+        ("data.mixing.aligned=2", "data.mixing.aligned"),
+        ("data.mixing.speed=1", "data.mixing.speed"),
+        ("data.mixing.level_db=[3,-14]", "data.mixing.level_db"),
+        ("data.mixing.sounding=9", "data.mixing.sounding"),
     ],
 )
 def test_a_value_that_does_not_fit_is_told_before_anything_starts(
@@ -157,6 +185,25 @@ def test_a_value_that_does_not_fit_is_told_before_anything_starts(
     with pytest.raises(RecipeError, match=message):
         run.train("music/vae", settings(tmp_path / "run", change))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", ["model.sources=[a.b,c]", "model.sample_rate=9000000"])
+def test_a_model_that_could_not_be_read_again_is_refused_before_anything_starts(
+    change: str, tmp_path: Path, settings: Settings
+) -> None:
+    with pytest.raises(CheckpointError, match=r"name of a source|sample_rate must lie between"):
+        run.train("music/vae", settings(tmp_path / "run", change, "model.residual_source=c"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_sources_that_a_recipe_lacks_are_named(
+    tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+    two = ["model.sources=[vocals,drums]", "model.residual_source=drums", "optim.max_steps=1"]
+    with caplog.at_level(logging.WARNING):
+        run.train("music/mask_net", settings(tmp_path / "run", *two))
+    assert "left out of the mixtures, the recipe has no such source: bass, other" in caplog.messages
 
 
 def test_schedules_rise_to_the_peak_and_end_at_zero() -> None:
@@ -214,6 +261,19 @@ def test_fine_tuning_starts_from_the_trained_weights(
     assert [entry["name"] for entry in card["data"]] == ["theirs", "own recordings"]
     assert card["licence"] == "CC0-1.0"
     assert card["training"]["init"][0]["sha256"] == read_card(tmp_path / "trained")["weights"]["sha256"]
+
+
+def test_weights_that_init_has_in_another_shape_are_named(
+    tmp_path: Path, settings: Settings, tiny_config: SeparationConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=8000))
+    checkpoint.save(tmp_path / "before", model, {})
+    same = settings(tmp_path / "run", f"init={tmp_path / 'before'}")
+    with caplog.at_level(logging.WARNING):
+        run.build_module(compose("music/finetune", same))
+        assert not caplog.messages
+        run.build_module(compose("music/finetune", [*same, "model.trunk_channels=[6,6,6,8]"]))
+    assert "their shapes differ: mixture.trunk" in caplog.text
 
 
 def test_a_commit_is_told_of_a_checkout_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

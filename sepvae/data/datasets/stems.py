@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sepvae.audio import AUDIO_ENDINGS
+from sepvae.data.corpora import MIXTURES
 from sepvae.data.datasets.base import (
     SPLITS,
     Dataset,
@@ -20,8 +21,6 @@ from sepvae.data.datasets.base import (
 )
 from sepvae.errors import DataError
 
-MIXTURES = ("mixture", "mix", "master")
-
 
 @dataclass(frozen=True)
 class Stems(Dataset):
@@ -30,7 +29,8 @@ class Stems(Dataset):
     Args:
         only: sources to take; none takes all. What is left out is not in the mixture either.
         rest: name of a source made of what a track's `mixture` file has beyond its sources; empty makes none.
-        valid: share of the tracks kept for validation where no split is given, in [0, 1).
+        valid: share of the tracks kept for validation where no split is given, in [0, 1); of those with several
+            sources, if there are any, since a solo has nothing to separate.
     """
 
     name = "stems"
@@ -56,11 +56,11 @@ class Stems(Dataset):
                 for folder in folders_of(folders[split])
             }
         else:
-            names = held_out(folders, self.valid)
-            found = {
-                folder: self._track("valid" if name in names else "train", folder)
-                for name, folder in folders.items()
-            }
+            found = {folder: self._track("train", folder) for folder in folders.values()}
+            several = [folder.name for folder, track in found.items() if track and len(track.stems) > 1]
+            names = held_out(several or [folder.name for folder, track in found.items() if track], self.valid)
+            for name in names:
+                found[folders[name]] = self._track("valid", folders[name])
         kept = [track for track in found.values() if track is not None]
         if not kept:
             raise DataError(f"expected <track>/<source>.<wav|flac|mp3|...> under {root}")
@@ -120,9 +120,16 @@ class Solos(Dataset):
     def tracks(self, root: Path) -> list[RawTrack]:
         tracks = []
         kept: dict[str, list[StemFile]] = {}
+        named: dict[str, Path] = {}
         for folder in folders_of(root):
             source = folder.name
-            paths = {slug(str(path.relative_to(folder))): path for path in audio_files(folder, deep=True)}
+            paths = {}
+            for path in audio_files(folder, deep=True):
+                name = slug(str(path.relative_to(folder)))
+                paths[name] = path
+                same = named.setdefault(f"{source}-{name}", path)
+                if same != path:
+                    raise DataError(f"two recordings would have one name, {source}-{name}: {same} and {path}")
             held = held_out(paths, self.valid)
             tracks += [
                 RawTrack("train", f"{source}-{name}", {source: (StemFile(path),)}, solo=True)

@@ -289,3 +289,26 @@ def test_options_are_checked() -> None:
         find("slakh2100").with_options({"grouping": "x"}).tracks(Path())
     with pytest.raises(DataError, match="no such dataset"):
         find("musdb19")
+
+
+def test_solos_are_not_what_own_tracks_validate_on(tmp_path: Path) -> None:
+    for index in range(4):
+        for source in ("violin", "tabla"):
+            put_noise(tmp_path / f"a song {index}" / f"{source}.wav")
+    for index in range(20):
+        put_noise(tmp_path / f"solo {index}" / "violin.wav")
+    (tmp_path / "artwork").mkdir()
+    valid = [track for track in DATASETS["stems"].tracks(tmp_path) if track.split == "valid"]
+    assert [set(track.stems) for track in valid] == [{"violin", "tabla"}]
+
+
+def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
+    put_noise(tmp_path / "guitar" / "electric-1.wav")
+    put_noise(tmp_path / "guitar-electric" / "1.wav")
+    with pytest.raises(DataError, match=r"one name, guitar-electric-1\.wav: .* and "):
+        DATASETS["solos"].tracks(tmp_path)
+
+
+def put_noise(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)

@@ -1,0 +1,132 @@
+"""Runs that are interrupted late, or given again with something changed: what was promised is what comes out."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepvae.card import read_card
+from sepvae.data.mixing import ExcerptStream, Mixture
+from sepvae.errors import RecipeError
+from sepvae.training import records, run
+from sepvae.training.modules import VAEModule
+
+Settings = Callable[..., list[str]]
+Weights = Callable[[Path], dict[str, torch.Tensor]]
+
+pytestmark = pytest.mark.usefixtures("short_levels")
+
+
+@pytest.fixture
+def short_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """End the process, as far as a test can, when the batch of this step is drawn."""
+    draw = ExcerptStream.batch
+
+    def killed(self: ExcerptStream, index: int, rows: range | None = None) -> Mixture:
+        if index == step:
+            raise SystemExit
+        return draw(self, index, rows)
+
+    monkeypatch.setattr(ExcerptStream, "batch", killed)
+
+
+def test_a_run_killed_before_its_export_gives_the_same_weights(
+    settings: Settings, weights: Weights, tmp_path: Path
+) -> None:
+    recipe = settings(tmp_path / "run", "trainer.ema_decay=0.9")
+    whole = weights(run.train("music/mask_net", recipe))
+    shutil.rmtree(tmp_path / "run" / "model")
+    again = weights(run.train("music/mask_net", recipe))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(again[name], tensor, atol=0, rtol=0, msg=name)
+
+
+def test_a_longer_training_that_is_killed_is_not_taken_for_finished(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = settings(tmp_path / "run"), settings(tmp_path / "run", "optim.max_steps=8")
+    run.train("music/mask_net", short)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 6)
+        with pytest.raises(SystemExit):
+            run.train("music/mask_net", long)
+    assert read_card(run.train("music/mask_net", long))["training"]["steps"] == 8
+
+
+def test_scores_that_a_kill_left_out_are_taken_by_the_next_run(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = settings(tmp_path / "run", "trainer.score_seconds=1")
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "score", killed)
+        with pytest.raises(SystemExit):
+            run.train("music/mask_net", recipe)
+    assert read_card(run.train("music/mask_net", recipe))["scores"]
+
+
+def test_the_best_of_a_killed_run_is_that_of_an_undisturbed_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {2: 1.0, 4: 5.0, 6: 3.0, 8: 2.0}
+    monkeypatch.setattr(VAEModule, "score", lambda self, _: scores[self.global_step])
+    recipe = settings(tmp_path / "run", "optim.max_steps=8", "trainer.val_every=2", "trainer.export=best")
+    with monkeypatch.context() as patch:
+        kill_at(patch, 5)
+        with pytest.raises(SystemExit):
+            run.train("music/vae", recipe)
+    assert read_card(run.train("music/vae", recipe))["training"]["steps"] == 4
+
+
+def test_the_best_of_no_validation_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="val_every"):
+        run.train("music/vae", settings(tmp_path / "run", "trainer.export=best", "trainer.val_every=5"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "change", "message"),
+    [
+        ("music/vae", "optim.max_steps=4", "another stage"),
+        ("music/mask_net", "model.trunk_channels=[6,6,6,8]", "another model.trunk_channels"),
+        ("music/mask_net", "optim.lr=0.1", "another optim.lr"),
+    ],
+)
+def test_a_folder_with_another_run_is_refused(
+    recipe: str, change: str, message: str, settings: Settings, weights: Weights, tmp_path: Path
+) -> None:
+    folder = run.train("music/mask_net", settings(tmp_path / "run"))
+    before = weights(folder)
+    with pytest.raises(RecipeError, match=message):
+        run.train(recipe, settings(tmp_path / "run", change))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(folder).items())
+
+
+def test_what_has_changed_since_a_run_began_is_told(
+    settings: Settings, songs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(songs, tmp_path / "songs")
+    own = f"data.root={tmp_path / 'songs'}"
+    run.train("music/mask_net", settings(tmp_path / "run", own))
+    shutil.copytree(tmp_path / "songs" / "train" / "song", tmp_path / "songs" / "train" / "another")
+    with caplog.at_level(logging.WARNING):
+        run.train("music/mask_net", settings(tmp_path / "run", own, "optim.max_steps=6"))
+    assert "changed since it began: optim.max_steps, the set train" in caplog.text
+
+
+def test_a_separation_from_vaes_that_have_changed_is_not_taken_for_finished(
+    settings: Settings, tmp_path: Path
+) -> None:
+    chain = ["model.sources=[vocals,drums,bass,other]", "model.residual_source=other"]
+    run.train("stems", settings(tmp_path / "run", *chain))
+    with pytest.raises(RecipeError, match="separation holds a run with another init"):
+        run.train("stems", settings(tmp_path / "run", *chain, "vae.optim.max_steps=6"))
