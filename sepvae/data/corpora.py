@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from sepvae.batch.jobs import AUDIO_ENDINGS
+from sepvae.audio import AUDIO_ENDINGS
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
