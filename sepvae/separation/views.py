@@ -156,7 +156,7 @@ class MeanOfViews:
         return self._mean(length)
 
     def _take(self, found: list[NDArray[np.float32]]) -> None:
-        if self._ready:
+        if any(stems.shape[-1] for stems in self._ready):
             found = [np.concatenate(parts, axis=-1) for parts in zip(self._ready, found, strict=True)]
         self._ready = found
 
