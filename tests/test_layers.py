@@ -44,6 +44,7 @@ LAYERS = (
     "separation.selection",
     "separation.estimation",
     "separation.highs",
+    "separation.views",
     "separation.streaming",
     "separation.provenance",
     "separation.result",

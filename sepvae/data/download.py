@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from sepvae.data.datasets.base import Archive, Dataset
 from sepvae.download import download
@@ -79,22 +79,32 @@ def unpack(pieces: Sequence[Path], folder: Path) -> None:
             io.BufferedReader(_Chained(pieces)) as whole,
             tarfile.open(fileobj=whole, mode="r|*") as archive,
         ):
-            archive.extractall(folder, filter="data")
+            _untar(archive, folder)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
         raise DataError(f"cannot unpack {pieces[0]}: {error}") from error
+
+
+def _untar(archive: tarfile.TarFile, folder: Path) -> None:
+    for member in archive:
+        if member.isfile() and (source := archive.extractfile(member)) is not None:
+            _extract(source, member.name, folder)
 
 
 def _unzip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            target = (folder / member.filename).resolve()
-            if not target.is_relative_to(folder.resolve()):
-                raise ValueError(f"{member.filename!r} leads out of the folder")
-            if stat.S_ISLNK(member.external_attr >> 16) or member.is_dir():
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+            if not stat.S_ISLNK(member.external_attr >> 16) and not member.is_dir():
+                _extract(archive.open(member), member.filename, folder)
+
+
+def _extract(source: IO[bytes], name: str, folder: Path) -> None:
+    """Write one file of an archive, which must lie in the folder; links are nowhere followed or made."""
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} leads out of the folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 class _Chained(io.RawIOBase):
