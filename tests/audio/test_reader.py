@@ -85,6 +85,23 @@ def test_what_soundfile_lacks_is_read_too(tmp_path: Path, tone: np.ndarray, name
     )  # 256 frames late: 0.4
 
 
+def cut(path: Path) -> Path:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.ogg", "a.mp3"])
+def test_a_file_that_ends_early_is_read_and_the_loss_is_told(
+    tmp_path: Path, noise: np.ndarray, name: str
+) -> None:
+    soundfile.write(tmp_path / name, np.tile(noise, 6).T, RATE)
+    out, reader = read(cut(tmp_path / name))
+    assert 0 < out.shape[1] < 5 * noise.shape[1]
+    assert reader.loss is not None
+    assert "ends" in reader.loss
+
+
 def test_a_wav_written_to_a_pipe_is_whole(tmp_path: Path, noise: np.ndarray) -> None:
     """Its writer could not go back to fill in the sizes."""
     path = tmp_path / "a.wav"
@@ -168,8 +185,7 @@ def flac_header(path: Path, noise: np.ndarray) -> None:
 def m4a_cut(path: Path, noise: np.ndarray) -> None:
     encode(path.with_suffix(".m4a"), "aac", np.tile(noise, 3))
     path.with_suffix(".m4a").rename(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    cut(path)
 
 
 def picture_only(path: Path, noise: np.ndarray) -> None:
