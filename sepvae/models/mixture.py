@@ -62,6 +62,18 @@ class MixtureTrunk(nn.Module):
         return self.presence(present[:, :sources].to(P.dtype))
 
 
+def crop(pyramid: Sequence[Tensor], balance: Tensor, frames: slice) -> tuple[list[Tensor], Tensor]:
+    """Some frames of what the trunk puts out.
+
+    Args:
+        frames: its bounds are multiples of those that one cell of the coarsest level covers.
+
+    Shape: pyramid (finest first) and balance `[B, 1, N, T]` as from `MixtureTrunk`.
+    """
+    levels = [x[..., frames.start >> level : frames.stop >> level] for level, x in enumerate(pyramid)]
+    return levels, balance[..., frames]
+
+
 class AddedHeads(nn.Module):
     """Posterior of a source that was added to a trained mixture encoder: blocks and heads of its own on the trunk.
 
@@ -104,7 +116,8 @@ class MixtureEncoder(nn.Module):
         sources: number of sources, less those that were added later.
         added: heads of those, in the order of the sources; none of them shares a weight with another source.
 
-    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, present as in `MixtureTrunk` -> one `Posterior` per source.
+    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, present as in `MixtureTrunk` -> one `Posterior` per source, of the
+    given frames (see `crop`) or of all.
     """
 
     def __init__(
@@ -121,8 +134,12 @@ class MixtureEncoder(nn.Module):
         self.heads = PosteriorHeads(channels, patch, latent_channels, LATENT_LEVELS, PAN_LEVEL, sources)
         self.added = nn.ModuleList(added)
 
-    def forward(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> list[Posterior]:
+    def forward(
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+    ) -> list[Posterior]:
         pyramid, balance = self.trunk(P, P_side, present)
+        if frames is not None:
+            pyramid, balance = crop(pyramid, balance, frames)
         return [*self.heads(pyramid, balance), *(heads(pyramid, balance) for heads in self.added)]
 
 

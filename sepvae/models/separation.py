@@ -13,11 +13,11 @@ from sepvae.errors import ShapeError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.features import LevelScale
 from sepvae.models.latents import Latents, Posterior
-from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk
+from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk, crop
 from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, LadderDecoder, SourceVAE, VAEConfig
 from sepvae.signal import wiener
 from sepvae.signal.bands import Bands
-from sepvae.signal.stft import STFT
+from sepvae.signal.stft import STFT, in_blocks
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,9 @@ class SeparationModel(nn.Module):
 
         Shape: X `[B, 2, F, T]` -> `[B, 2, N, T]`, `[B, N, T]`.
         """
-        side = (X[:, 0] - X[:, 1]) / 2
-        return self.banded_power(X), self.banded_power(side)
+        both = [self.banded_power(block) for block in in_blocks(X)]
+        side = [self.banded_power((block[:, 0] - block[:, 1]) / 2) for block in in_blocks(X)]
+        return torch.cat(both, -1), torch.cat(side, -1)
 
     def banded_power(self, X: Tensor) -> Tensor:
         """Mean power of the bins of every band.
@@ -129,11 +130,17 @@ class SeparationModel(nn.Module):
         """
         return functional.pad(x, (0, -x.shape[-1] % self.frame_multiple))
 
-    def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
+    def band_log_variances(
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+    ) -> Tensor:
         """Log-variances of all sources from the mixture's banded powers, z at its mean.
 
+        Args:
+            frames: those that are wanted, with bounds that are multiples of 8; None for all. Those within
+                `_head_context` of a bound may differ from what they are among all frames.
+
         Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8, present as in `log_variances` ->
-        `[B, K, 2, N, T]`.
+        `[B, K, 2, N, T]`, or as many frames as are wanted.
         """
         raise NotImplementedError
 
@@ -149,10 +156,21 @@ class SeparationModel(nn.Module):
             raise ShapeError(
                 f"expected a complex STFT [B, 2, {self.bands.n_bins}, T], found {X.dtype} {list(X.shape)}"
             )
-        frames = X.shape[-1]
-        P, P_side = self.band_powers(X)
-        log_variance = self.band_log_variances(self.pad_frames(P), self.pad_frames(P_side), present)
-        return log_variance[..., :frames].float()
+        return self.log_variances_of(*self.band_powers(X), slice(0, X.shape[-1]), present)
+
+    def log_variances_of(
+        self, P: Tensor, P_side: Tensor, frames: slice, present: Tensor | None = None
+    ) -> Tensor:
+        """The same of some frames, from the banded powers of all; the others are only looked at, which takes less time.
+
+        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]` -> `[B, K, 2, N, t]`, float32.
+        """
+        P, P_side = self.pad_frames(P), self.pad_frames(P_side)
+        unit, around = self.frame_multiple, self._head_context
+        start = max(0, frames.start - around) // unit * unit
+        stop = min(P.shape[-1], -(-(frames.stop + around) // unit) * unit)
+        log_variance = self.band_log_variances(P, P_side, present, slice(start, stop))
+        return log_variance[..., frames.start - start : frames.stop - start].float()
 
     def separate_frames(self, X: Tensor) -> Tensor:
         """Wiener-filtered estimates of all sources; they add up to the mixture.
@@ -219,12 +237,15 @@ class SeparationVAE(SeparationModel):
         assert isinstance(vae, SourceVAE)
         return vae
 
-    def posteriors(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> list[Posterior]:
+    def posteriors(
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+    ) -> list[Posterior]:
         """q(z_k | x) of every source, in the order of `config.sources`.
 
-        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8, present as in `log_variances`.
+        Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8, present and frames as in
+        `band_log_variances`.
         """
-        return self.mixture(P, P_side, present)
+        return self.mixture(P, P_side, present, frames)
 
     def decode(self, latents: Sequence[Latents]) -> Tensor:
         """Log-variances of the latents of every source.
@@ -235,8 +256,10 @@ class SeparationVAE(SeparationModel):
             [self.source_vae(s).decode(z) for s, z in zip(self.config.sources, latents, strict=True)], 1
         )
 
-    def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
-        return self.decode([posterior.mean for posterior in self.posteriors(P, P_side, present)])
+    def band_log_variances(
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+    ) -> Tensor:
+        return self.decode([posterior.mean for posterior in self.posteriors(P, P_side, present, frames)])
 
 
 class MaskNet(SeparationModel):
@@ -253,6 +276,10 @@ class MaskNet(SeparationModel):
         )
         self.head = MaskHead(config.trunk_channels[0], config.vae.patch, len(config.sources))
 
-    def band_log_variances(self, P: Tensor, P_side: Tensor, present: Tensor | None = None) -> Tensor:
+    def band_log_variances(
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+    ) -> Tensor:
         pyramid, balance = self.trunk(P, P_side, present)
+        if frames is not None:
+            pyramid, balance = crop(pyramid, balance, frames)
         return self.head(pyramid[0], balance)

@@ -64,7 +64,7 @@ class MaskStream:
         start = self._frame - core.start  # frame that X begins with
         last = self._frame + core.stop - core.start
         if not self._refines:
-            log_variance = self._log_variances(X)[0][..., core]
+            log_variance = self._log_variances(X, core)[0]
         else:
             self._extend(X, start, last)
             log_variance = self._equalised(self._frame, last)
@@ -82,9 +82,8 @@ class MaskStream:
         if end > known:
             begin = max(0, known - start - self._context)
             stop = min(X.shape[-1], end - start + self._context)
-            lv, P = self._log_variances(X[..., begin:stop])
             fresh = slice(known - start - begin, end - start - begin)
-            self._append(lv[..., fresh], P[..., fresh], known)
+            self._append(*self._log_variances(X[..., begin:stop], fresh), known)
         keep = max(0, gains.span(self._frame // gains.HALF_WINDOW)[0]) - self._first
         if keep > 0 and self._kept is not None and self._power is not None:
             self._kept, self._power = self._kept[..., keep:].clone(), self._power[..., keep:].clone()
@@ -128,26 +127,23 @@ class MaskStream:
         sizes = self._model.bands.sizes
         return gains.fit_gains(P, V, sizes, self._basis, steps=self._quality.refine, points=points)
 
-    def _log_variances(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-variances and banded powers, the variances averaged over the levels that the network sees."""
-        levels_db = self._quality.levels_db
-        total: Tensor | None = None
+    def _log_variances(self, X: Tensor, frames: slice) -> tuple[Tensor, Tensor]:
+        """Log-variances and banded powers of some frames, the variances averaged over the levels that are heard."""
+        levels_db, told = self._quality.levels_db, self._told.to(X.device)
+        P, P_side = self._model.band_powers(X[None])  # [1, 2, N, T], [1, N, T]
+        total = P.new_zeros(())
         for level_db in levels_db:
-            gain = 10 ** (level_db / 20)
+            gain = 10 ** (level_db / 10)
             with _autocast(X.device, self._autocast):
-                heard = (X if gain == 1 else gain * X)[None]
-                found = self._model.log_variances(heard, self._told.to(X.device))[0, self._present].float()
-            total = found if total is None else total + found
-        assert total is not None
+                found = self._model.log_variances_of(gain * P, gain * P_side, frames, told)
+            total = total + found[0, self._present]
         if levels_db != (0.0,):
             mean_db = sum(levels_db) / len(levels_db)
             total = total / len(levels_db) - mean_db * math.log(10) / 10
-        if not self._refines and self._drums is None:
-            return total, total.new_zeros(0)
-        P = self._model.banded_power(X).mean(0)  # [N, T]
+        P = P[0].mean(0)  # [N, T]
         if self._drums is not None:
-            total[self._drums] += self._quality.percussive * percussive.percussiveness(P)
-        return total, P
+            total[self._drums] += self._quality.percussive * percussive.percussiveness(P)[..., frames]
+        return total, P[..., frames]
 
 
 def drums(model: SeparationModel, quality: Quality, present: Sequence[int] | None = None) -> int | None:

@@ -98,9 +98,10 @@ class Selection:
     def pick(self, stems: NDArray[np.float32]) -> NDArray[np.float32]:
         """Reduce all stems to those chosen.
 
-        Shape: stems `[K, C, n]` -> `[len(names), C, n]`.
+        Shape: stems `[K, C, n]` -> `[len(names), C, n]`, the array itself where all are wanted in their order.
         """
         if all(part.sum() == 1 for part in self._parts.values()):
-            return stems[[part.argmax() for part in self._parts.values()]]
+            order = [int(part.argmax()) for part in self._parts.values()]
+            return stems if order == list(range(len(stems))) else stems[order]
         summed = [stems[part].sum(axis=0, dtype=np.float64) for part in self._parts.values()]
         return np.stack(summed).astype(np.float32)

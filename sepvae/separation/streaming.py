@@ -163,7 +163,7 @@ class SeparationStream:
             stems = np.pad(stems, ((0, 0), (0, 0), (0, length - stems.shape[-1])))
         if not np.isfinite(stems).all():
             raise NonFiniteError(NOT_FINITE)
-        out = stems.astype(signal.dtype)
+        out = stems.astype(signal.dtype, copy=False)
         residual = signal.astype(np.float64)
         self._energy += float(np.vdot(residual, residual))
         for stem in out:

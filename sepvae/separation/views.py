@@ -15,8 +15,8 @@ from sepvae.audio.resample import MAX_RATE, MIN_RATE, Resampler
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, context_frames
 from sepvae.separation.quality import Quality
-from sepvae.signal import wiener
 from sepvae.signal.chunking import ChunkedFilter
+from sepvae.signal.stft import in_blocks
 
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
 
@@ -115,18 +115,17 @@ class View:
                 if last:
                     out = torch.cat([out, pair_filter.finish()], dim=-1)
                 pairs.append(out[:, : len(pair)].cpu().numpy())
-        stems = np.concatenate(pairs, axis=1)  # [K', C, m]
+        stems = pairs[0] if len(pairs) == 1 else np.concatenate(pairs, axis=1)  # [K', C, m]
         flat = self._from_model.push(stems.reshape(self._sources * self._channels, -1))
         if last:
             flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
         return flat.reshape(self._sources, self._channels, -1)
 
-    def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Tensor]:
-        """STFTs of the core frames, one source after another: all at once would fill the memory."""
-        M = masks(X, core)  # [K', 2, N, t]
-        X = X[None, ..., core]
-        for source in range(self._sources):
-            yield wiener.apply(X, self._model.bands.expand(M[None, source : source + 1]))[0, 0]
+    def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Iterator[Tensor]]:
+        """STFTs of the core frames, one source after another and in blocks: all at once would fill the memory."""
+        X_blocks = in_blocks(X[..., core])
+        for M in masks(X, core):  # [2, N, t]
+            yield map(self._model.bands.scale, X_blocks, in_blocks(M))
 
 
 class MeanOfViews:

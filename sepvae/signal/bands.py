@@ -47,16 +47,32 @@ class Bands(nn.Module):
         body = high[..., :regular, :].unflatten(-2, (merged - 1, self.width)).mean(-2)
         return torch.cat([low, body, high[..., regular:, :].mean(-2, keepdim=True)], dim=-2)
 
+    def scale(self, X: Tensor, V: Tensor) -> Tensor:
+        """Multiply every bin by the value of its band: `X * expand(V)` in half the time.
+
+        Shape: X `[..., F, T]`, V `[..., N, T]` -> `[..., F, T]`.
+        """
+        self._check_bands(V)
+        X, V = X.transpose(-1, -2), V.transpose(-1, -2)  # as an STFT lies in memory
+        regular = max(self.count - self.kept - 1, 0)
+        last = self.kept + regular * self.width
+        low = X[..., : self.kept] * V[..., : self.kept]
+        body = X[..., self.kept : last].unflatten(-1, (regular, self.width)) * V[..., self.kept : -1, None]
+        return torch.cat([low, body.flatten(-2), X[..., last:] * V[..., -1:]], -1).transpose(-1, -2)
+
     def expand(self, V: Tensor) -> Tensor:
         """Give every bin the value of its band.
 
         Shape: V `[..., N, T]` -> `[..., F, T]`.
         """
-        if V.shape[-2] != self.count:
-            raise ShapeError(f"expected {self.count} bands on axis -2, found {list(V.shape)}")
+        self._check_bands(V)
         V = V.transpose(-1, -2)  # [..., T, N], as an STFT lies in memory
         low, high = V.tensor_split([self.kept], -1)
         body, last = high[..., :-1], high[..., -1:]
         rest = self.n_bins - self.kept - body.shape[-1] * self.width
         bins = [low, body.repeat_interleave(self.width, -1), last.expand(*last.shape[:-1], rest)]
         return torch.cat(bins, -1).transpose(-1, -2)
+
+    def _check_bands(self, V: Tensor) -> None:
+        if V.shape[-2] != self.count:
+            raise ShapeError(f"expected {self.count} bands on axis -2, found {list(V.shape)}")

@@ -21,8 +21,8 @@ class ChunkedFilter:
 
     Args:
         stft: transform of the signal.
-        estimate: takes the STFT of a chunk `[C, F, T]` and the slice of its core frames, and gives one STFT
-            `[C, F, t]` of these for each output in turn.
+        estimate: takes the STFT of a chunk `[C, F, T]` and the slice of its core frames, and gives for each output in
+            turn the STFT of these, in blocks of frames `[C, F, t]`.
         outputs: K > 0.
         core_frames: frames of a chunk's core, rounded up to a multiple of `multiple`.
         context_frames: frames on each side that an estimate may depend on, rounded up likewise.
@@ -33,7 +33,7 @@ class ChunkedFilter:
     def __init__(
         self,
         stft: STFT,
-        estimate: Callable[[Tensor, slice], Iterable[Tensor]],
+        estimate: Callable[[Tensor, slice], Iterable[Iterable[Tensor]]],
         outputs: int,
         *,
         core_frames: int,
@@ -71,6 +71,8 @@ class ChunkedFilter:
         self._pending.append(block)
         self._length += block.shape[-1]
         parts = self._run_full()
+        if len(parts) == 1:
+            return parts[0]
         return torch.cat(parts, -1) if parts else self._nothing(block)
 
     def finish(self) -> Tensor:
@@ -125,9 +127,9 @@ class ChunkedFilter:
         X = self._stft(samples[:, : (end - self._first_block) * hop])
         X = X[..., start - self._first_block : end - self._first_block]  # [C, F, end - start]
         core = slice(self._frame - start, core_end - start)
-        out = samples.new_empty(self._outputs, len(samples), (core_end - self._frame + edge) * hop)
-        for one, S in zip(out, self._estimate(X, core), strict=True):
-            one.copy_(self._stft.overlap_add(S))
+        out = samples.new_zeros(self._outputs, len(samples), (core_end - self._frame + edge) * hop)
+        for one, blocks in zip(out, self._estimate(X, core), strict=True):
+            self._stft.overlap_add(blocks, one)
         if self._tail is not None:
             out[..., : edge * hop] += self._tail
         complete = (core_end - self._frame) * hop

@@ -62,6 +62,17 @@ def test_context_is_enough_for_the_result_of_the_whole(
 
 
 @torch.inference_mode()
+def test_some_frames_are_those_of_the_whole(model: SeparationModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    X = mixture(model, 32 * 203).to(torch.complex128)
+    model.double()
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    whole, powers = model.log_variances(X), model.band_powers(X)
+    for start, stop in [(0, 1), (75, 131), (90, whole.shape[-1]), (0, whole.shape[-1])]:
+        part = model.log_variances_of(*powers, slice(start, stop))
+        torch.testing.assert_close(part, whole[..., start:stop])
+
+
+@torch.inference_mode()
 def test_what_lies_within_the_context_matters(separation_vae: SeparationVAE) -> None:
     model = separation_vae
     X = mixture(model, 32 * 100)

@@ -28,6 +28,14 @@ def test_merging_undoes_expanding(n_bins: int, kept: int, width: int) -> None:
     torch.testing.assert_close(bands.merge(bands.expand(V)), V)
 
 
+@pytest.mark.parametrize(("n_bins", "kept", "width"), AXES)
+def test_scaling_multiplies_every_bin_by_its_band(n_bins: int, kept: int, width: int) -> None:
+    bands, generator = Bands(n_bins, kept, width), torch.Generator().manual_seed(2)
+    X = torch.randn(2, n_bins, 4, dtype=torch.complex64, generator=generator)
+    V = torch.rand(2, bands.count, 4, generator=generator)
+    torch.testing.assert_close(bands.scale(X, V), X * bands.expand(V), atol=0, rtol=1e-6)
+
+
 def test_the_music_axis_has_512_bands() -> None:
     assert Bands(2049, 384, 13).count == 512
 

@@ -1,6 +1,6 @@
 """Chunked filtering equals filtering the whole, for all lengths and all ways to cut the stream into blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ HOP, N_FFT, CONTEXT, MULTIPLE = 4, 16, 5, 2
 TOLERANCE = 1e-6  # sums of a few float32 numbers around one, in another order
 
 
-def split(X: Tensor, core: slice) -> Iterator[Tensor]:
+def split(X: Tensor, core: slice) -> Iterator[Sequence[Tensor]]:
     """Two shares that depend on CONTEXT frames to each side and, like a strided network, on even frame numbers."""
     level = (X.abs() + 0.1).mean(dim=(0, 1))  # [T]
     level = functional.pad(level, (0, -len(level) % MULTIPLE))
@@ -26,13 +26,14 @@ def split(X: Tensor, core: slice) -> Iterator[Tensor]:
     kernel = torch.linspace(0.2, 1, 2 * reach + 1)
     spread = functional.conv1d(paired[None, None], kernel[None, None], padding=reach)[0, 0, : X.shape[-1]]
     share = torch.sigmoid(spread - 2)[core]
-    yield X[..., core] * share
-    yield X[..., core] * (1 - share)
+    yield (X[..., core] * share).split(3, -1)
+    yield (X[..., core] * (1 - share)).split(4, -1)
 
 
 def whole(x: Tensor, stft: STFT) -> Tensor:
     X = stft(x)
-    return torch.stack([stft.inverse(S, x.shape[-1]) for S in split(X, slice(0, X.shape[-1]))])
+    parts = [torch.cat(list(blocks), -1) for blocks in split(X, slice(0, X.shape[-1]))]
+    return torch.stack([stft.inverse(S, x.shape[-1]) for S in parts])
 
 
 def chunked(x: Tensor, stft: STFT, cuts: list[int], core_frames: int, context: int = CONTEXT) -> Tensor:
