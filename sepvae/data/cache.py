@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.audio.partial import write_whole
+from sepvae.atomic import write_whole
 from sepvae.data.corpora import read_info, write_track
 from sepvae.data.datasets.base import Dataset, RawTrack
 from sepvae.data.pool import process_pool

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from sepvae.atomic import draft_folder
 from sepvae.audio import AUDIO_ENDINGS
 from sepvae.errors import DataError
 
@@ -328,21 +327,16 @@ def write_track(
     if not all(np.isfinite(audio).all() for audio in stems.values()):
         raise DataError(f"stems that are not finite for {folder.name}")
     gain = headroom(stems)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with draft_folder(folder) as draft:
         for source, audio in stems.items():
             samples = np.round(audio.T * (gain * FULL_SCALE)).astype(np.int16)  # [L, C]
             with (draft / f"{source}.wav").open("wb") as file:  # by name, soundfile would wait for the disk
                 soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")
         text = json.dumps({**info, "gain": gain}, indent=1, sort_keys=True)
         (draft / INFO_NAME).write_text(text + "\n", encoding="utf-8")
-        draft.chmod(0o755)
         try:
             os.replace(draft, folder)
         except OSError:
             if not folder.is_dir():  # else another run made the same track meanwhile
                 raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return gain

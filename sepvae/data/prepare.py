@@ -10,7 +10,7 @@ from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.audio.partial import write_whole
+from sepvae.atomic import write_whole
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
 from sepvae.data.corpora import SAMPLE_RATE
 from sepvae.data.items import CORPORA, Item

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint
+from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError
 from sepvae.models.build import build
@@ -252,19 +252,6 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> int:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Copy a model folder to another place, at once."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    aside = draft.with_name(f"{draft.name}.old")
-    try:
+    with draft_folder(target) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
-        draft.chmod(0o755)
-        if target.exists():
-            target.rename(aside)
-        draft.rename(target)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
-        raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        publish_folder(draft, target)
