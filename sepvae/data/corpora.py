@@ -24,7 +24,8 @@ SAMPLE_RATE = 44100
 EXTENSIONS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 MIXTURES = ("mixture", "mix", "master")
 """Names of files that are no source, in any case."""
-INFO_NAME = "track.json"
+INFO_NAME, MANIFEST_NAME = "track.json", "manifest.json"
+"""Files that say how a track was made, and how a prepared set."""
 FULL_SCALE = 32767
 
 
@@ -55,8 +56,14 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The tracks of one root folder, in order of their names."""
+class TrackSet:
+    """The tracks under one root folder, in order of their names.
+
+    Args:
+        root: the folder.
+        sources: names of the stems that were looked for.
+        tracks: those that have at least one of them.
+    """
 
     root: Path
     sources: tuple[str, ...]
@@ -78,7 +85,7 @@ class Manifest:
         return iter(self.tracks)
 
 
-def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
+def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> TrackSet:
     """List the tracks under a root folder; files and folders whose name starts with a dot are left alone.
 
     Args:
@@ -86,7 +93,7 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
         sources: names of the stems to look for; other files are ignored.
 
     Returns:
-        A manifest with at least one track.
+        At least one track.
 
     Raises:
         DataError: no such folder, no track in it, a file that is unreadable or of a kind that is not read here, or
@@ -99,7 +106,7 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
     tracks = [track for folder in folders if (track := _scan_track(folder, sources)) is not None]
     if not tracks:
         raise DataError(f"no track with any of {', '.join(sources)} under {root}")
-    return Manifest(root, tuple(sources), tuple(tracks))
+    return TrackSet(root, tuple(sources), tuple(tracks))
 
 
 def stem_names(root: str | Path) -> set[str]:

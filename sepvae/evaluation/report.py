@@ -94,17 +94,17 @@ def evaluate(
             raise DataError(f"the {label} has other sources or another rate than the model")
     equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
     folder = None if out is None else summary.output_folder(out)
-    manifest = corpora.scan(dataset, sources)
+    track_set = corpora.scan(dataset, sources)
     if others := sorted(corpora.stem_names(dataset) - set(sources)):
         logger.warning("left out of the mixtures, the model has no such source: %s", ", ".join(others))
     run = _Run(separators, equaliser, with_gates=gates, with_bss=museval, present=present)
-    tracks = manifest.songs or manifest.tracks
+    tracks = track_set.songs or track_set.tracks
     for track in progress(tracks, "Evaluating", console=Console(stderr=True), transient=True):
         run.take(track, max_seconds, folder)
     report = summary.plain(
         {
             "model": type(model).__name__ if isinstance(model, SeparationModel) else Path(model).name,
-            "dataset": manifest.root.resolve().name,
+            "dataset": track_set.root.resolve().name,
             "sources": list(sources),
             "sample_rate": rate,
             "protocol": {

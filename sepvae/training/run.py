@@ -129,7 +129,7 @@ def fit(config: DictConfig) -> Path:
     typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
-    manifest = data.manifest()
+    sets = data.describe_sets()
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
     if config.stage in ("separation", "mask_net") and others:
         logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
@@ -138,9 +138,9 @@ def fit(config: DictConfig) -> Path:
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
     if resume is not None:
-        records.check_resume(config, manifest)
+        records.check_resume(config, sets)
     if trainer.is_global_zero:
-        records.write_records(run_dir, config, manifest)
+        records.write_records(run_dir, config, sets)
     if resume is None:
         set_levels(module.model, config, data)
     with warnings.catch_warnings():
@@ -151,7 +151,7 @@ def fit(config: DictConfig) -> Path:
     if trainer.is_global_zero:
         best = config.trainer.export == "best"
         steps = take_best(module, run_dir) if best else trainer.global_step
-        records.export(module.model, config, folder, steps, manifest)
+        records.export(module.model, config, folder, steps, sets)
         if config.stage in SEPARATES and config.trainer.score_seconds != 0:
             records.score(
                 folder,

@@ -142,10 +142,10 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
     if settings.compile:
         made.append(Compile(str(settings.compile)))
     if config.stage == "separation":
-        manifest = data.manifest()
+        sets = data.describe_sets()
         made.append(
             FrozenExport(
-                average, lambda model, step: records.export(model, config, run_dir / "frozen", step, manifest)
+                average, lambda model, step: records.export(model, config, run_dir / "frozen", step, sets)
             )
         )
     return made

@@ -33,14 +33,14 @@ def test_scan_copes_with_missing_stems_lengths_channels_and_rates(
     put(tmp_path / "a" / "mixture.wav", noise(rng))  # no source: ignored
     put(tmp_path / ".draft" / "bass.wav", noise(rng))
     (tmp_path / "empty").mkdir()
-    manifest = scan(tmp_path)
-    assert [track.name for track in manifest] == ["a", "b"]
-    a, b = manifest.tracks
+    track_set = scan(tmp_path)
+    assert [track.name for track in track_set] == ["a", "b"]
+    a, b = track_set.tracks
     assert (a.sample_rate, a.frames, set(a.files), a.solo) == (11025, 800, {"bass"}, True)
     assert (b.sample_rate, b.frames, set(b.files), b.solo) == (RATE, 900, {"vocals", "drums"}, False)
     assert a.seconds == 800 / 11025
-    assert manifest.songs == (b,)
-    assert manifest.with_source("drums") == (b,)
+    assert track_set.songs == (b,)
+    assert track_set.with_source("drums") == (b,)
 
 
 @pytest.mark.parametrize("name", ["bass.WAV", "bass.m4a"])
