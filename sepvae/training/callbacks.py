@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from sepvae.atomic import whole_file
+from sepvae.errors import RecipeError
 from sepvae.evaluation.plots import spectrograms
 from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.separation import SeparationModel
@@ -163,9 +164,17 @@ class Compile(Callback):
 
     Args:
         backend: of `torch.compile`, such as `inductor`.
+
+    Raises:
+        RecipeError: torch has no such backend.
     """
 
     def __init__(self, backend: str) -> None:
+        if backend not in torch.compiler.list_backends(exclude_tags=()):
+            known = ", ".join(torch.compiler.list_backends())
+            raise RecipeError(
+                f"trainer.compile must be null or a backend of torch.compile ({known}), found {backend!r}"
+            )
         self.backend = backend
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
