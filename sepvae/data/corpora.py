@@ -96,8 +96,8 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> TrackSet:
         At least one track.
 
     Raises:
-        DataError: no such folder, no track in it, a file that is unreadable or of a kind that is not read here, or
-            stems of one track at different rates.
+        DataError: no such folder, no track in it, a file that is unreadable or of a kind that is not read here, one
+            whose name differs from that of a source only in case, or stems of one track at different rates.
     """
     root = Path(root)
     if not root.is_dir():
@@ -141,9 +141,14 @@ def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
             raise DataError(f"two files for one stem: {found[0]} and {found[1].name}")
         if found:
             files[source] = found[0]
-    for name in names:
+    by_folded = {source.casefold(): source for source in sources}
+    for name in sorted(names):
         source, ending = os.path.splitext(name)
-        if source in sources and source not in files and ending.lower() in AUDIO_ENDINGS:
+        if ending.lower() not in AUDIO_ENDINGS:
+            continue
+        if (like := by_folded.get(source.casefold(), source)) != source:
+            raise DataError(f"{folder / name}: its name differs from that of the source {like} only in case")
+        if source in sources and source not in files:
             raise DataError(
                 f"{folder / name}: files of a set end in {', '.join(EXTENSIONS)}; "
                 "sepvae data prepare stems makes a set of others"

@@ -54,6 +54,16 @@ def test_a_source_in_a_file_that_is_not_read_is_no_silence(
     assert len(scan(tmp_path, ["drums"])) == 1
 
 
+def test_a_source_in_another_case_is_no_silence(tmp_path: Path, rng: np.random.Generator) -> None:
+    put(tmp_path / "one" / "drums.wav", noise(rng))
+    put(tmp_path / "two" / "Drums.wav", noise(rng))
+    for sources in (["drums"], ["drums", "Drums"]):
+        with pytest.raises(DataError, match=r"rums\.wav: its name differs .* only in case"):
+            scan(tmp_path, sources)
+    (tmp_path / "two" / "Drums.wav").rename(tmp_path / "two" / "Drums.txt")
+    assert len(scan(tmp_path, ["drums"])) == 1
+
+
 def test_track_json_overrules_the_count_of_stems(tmp_path: Path, rng: np.random.Generator) -> None:
     put(tmp_path / "song" / "drums.wav", noise(rng))
     (tmp_path / "song" / "track.json").write_text('{"solo": false}')

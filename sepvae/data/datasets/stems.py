@@ -16,6 +16,7 @@ from sepvae.data.datasets.base import (
     RawTrack,
     StemFile,
     audio_files,
+    check_names,
     folders_of,
     held_out,
 )
@@ -64,6 +65,7 @@ class Stems(Dataset):
         kept = [track for track in found.values() if track is not None]
         if not kept:
             raise DataError(f"expected <track>/<source>.<wav|flac|mp3|...> under {root}")
+        check_names(kept)
         sources = set(self.sources(kept))
         for folder, track in found.items():
             _check_others(folder, sources - set(track.stems if track is not None else ()))
@@ -140,6 +142,7 @@ class Solos(Dataset):
                 kept[source] = [StemFile(paths[name]) for name in sorted(held)]
         if not tracks:
             raise DataError(f"expected <source>/<anything>.<wav|flac|mp3|...> under {root}")
+        check_names(tracks)
         for index in range(max(map(len, kept.values()), default=0)):
             stems = {source: (parts[index % len(parts)],) for source, parts in kept.items()}
             tracks.append(RawTrack("valid", f"mixture-{index:04d}", stems))
