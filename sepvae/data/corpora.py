@@ -306,7 +306,7 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def headroom(stems: Mapping[str, np.ndarray], peak: float = 0.999) -> float:
-    """The common gain <= 1 under which neither a stem nor the sum of the stems exceeds a peak."""
+    """The common gain <= 1 under which neither a stem `[C, L]` nor the sum of the stems exceeds a peak."""
     largest = max(float(np.abs(audio).max()) for audio in (*stems.values(), sum(stems.values())))
     return min(1.0, peak / largest) if largest > 0 else 1.0
 

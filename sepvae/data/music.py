@@ -62,7 +62,11 @@ def album_items(root: Path) -> list[Item]:
 
 
 def make_song(base: Path, song: str, folder: Path) -> None:
-    """Resample one song's stems and write them as they are, or under one common gain if they would clip."""
+    """Resample one song's stems and write them as they are, or under one common gain if they would clip.
+
+    Raises:
+        DataError: there is no such song.
+    """
     tracks = {track.name: track for track in scan(base)}
     if song not in tracks:
         raise DataError(f"no song {song} in {base}")

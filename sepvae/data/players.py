@@ -130,7 +130,11 @@ def make_drums(
 
 
 def treat_drums(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Equalise, compress, drive and place drums in a room, each by chance."""
+    """Equalise, compress, drive and place drums in a room, each by chance.
+
+    Shape:
+        [2, L] -> [2, L]
+    """
     audio = effects.tilt(audio, rng.uniform(-3, 6))
     if rng.random() < 0.5:
         audio = effects.reverb(audio, rng.uniform(0.15, 0.9), rng.uniform(0.03, 0.25), rng)

@@ -86,7 +86,13 @@ def produce_score(
 def balance(
     stems: dict[str, np.ndarray], rng: np.random.Generator, spread_db: float = 3.0
 ) -> dict[str, np.ndarray]:
-    """Bring stems near the levels of a finished mix, each with its own deviation, and the mix to a random loudness."""
+    """Bring stems near the levels of a finished mix, each with its own deviation, and the mix to a random loudness.
+
+    Args:
+        stems: source -> `[C, L]`; a silent one is left out of the result.
+        rng: draws the deviations and the loudness.
+        spread_db: standard deviation of a stem's level.
+    """
     out = {}
     for source, audio in stems.items():
         level = effects.rms(audio)

@@ -98,7 +98,11 @@ def _prepared_sources(root: str) -> ListConfig:
 
 
 def one_source(config: DictConfig) -> DictConfig:
-    """Narrow a recipe to its `source`, if it names one: only this source's VAE, in a run folder of its own."""
+    """Narrow a recipe to its `source`, if it names one: only this source's VAE, in a run folder of its own.
+
+    Raises:
+        RecipeError: the stage is not `vae`, or the recipe has no such source.
+    """
     source = config.get("source")
     if source is None:
         return config

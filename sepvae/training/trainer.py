@@ -115,7 +115,11 @@ def strategy(config: DictConfig) -> str | Strategy:
 
 
 def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Callback]:
-    """Checkpoints, the moving average, examples, and what else the recipe asks for."""
+    """Checkpoints, the moving average, examples, and what else the recipe asks for.
+
+    Raises:
+        RecipeError: values that contradict each other, or an unknown backend of `torch.compile`.
+    """
     settings, folder = config.trainer, run_dir / "checkpoints"
     average = WeightEMA(float(settings.ema_decay), int(settings.ema_start))
     made: list[Callback] = [average]

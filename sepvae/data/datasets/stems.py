@@ -23,8 +23,19 @@ from sepvae.data.datasets.base import (
 from sepvae.errors import DataError
 
 
+class _OwnRecordings(Dataset):
+    """What holds for anybody's own recordings, whatever their layout."""
+
+    licence = "that of the recordings"
+    credit = ""
+    homepage = ""
+    size = "any"
+    sample_rate = 44100
+    channels = 2
+
+
 @dataclass(frozen=True)
-class Stems(Dataset):
+class Stems(_OwnRecordings):
     """Any folder `<track>/<source>.<ext>`, with or without `train`, `valid` and `test` above the tracks.
 
     Args:
@@ -36,12 +47,6 @@ class Stems(Dataset):
 
     name = "stems"
     title = "A folder of tracks, each with one audio file per source"
-    licence = "that of the recordings"
-    credit = ""
-    homepage = ""
-    size = "any"
-    sample_rate = 44100
-    channels = 2
 
     only: tuple[str, ...] = ()
     rest: str = ""
@@ -98,7 +103,7 @@ class Stems(Dataset):
 
 
 @dataclass(frozen=True)
-class Solos(Dataset):
+class Solos(_OwnRecordings):
     """Any folder `<source>/**`: recordings of one source each, which need not belong together.
 
     What is kept for validation is mixed there: the first recording of each source, the second of each, and so on.
@@ -109,12 +114,6 @@ class Solos(Dataset):
 
     name = "solos"
     title = "A folder per source, with recordings of that source alone"
-    licence = "that of the recordings"
-    credit = ""
-    homepage = ""
-    size = "any"
-    sample_rate = 44100
-    channels = 2
     together = False
 
     valid: float = 0.1
