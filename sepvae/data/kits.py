@@ -348,9 +348,8 @@ def play_loop(loop: Loop, seconds: float, chop: float, rng: np.random.Generator)
                 int(rng.integers(len(slices))) if rng.random() < 0.4 else index
                 for index in range(len(slices))
             ]
-            audio = np.concatenate(
-                [np.r_["1", s[:, :-64], s[:, -64:] * fade] for s in (slices[i] for i in order)], axis=1
-            )
+            faded = [(slices[index][:, :-64], slices[index][:, -64:] * fade) for index in order]
+            audio = np.concatenate([piece for pair in faded for piece in pair], axis=1)
         else:
             audio = loop.audio
         parts.append(audio)
