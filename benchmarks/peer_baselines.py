@@ -65,10 +65,10 @@ def repet_sim(model: SeparationModel, data: Path) -> Separate:
 def nmf(model: SeparationModel, data: Path) -> Separate:
     """A dictionary of spectra for each source from its solos, Kullback-Leibler NMF (scikit-learn), Wiener filter."""
     sources = model.config.sources
-    manifest = corpora.scan(data / "train", sources)
+    track_set = corpora.scan(data / "train", sources)
     dictionaries = []
     for source in sources:
-        X = np.concatenate(list(_solos(model, manifest, source)))  # frames, F
+        X = np.concatenate(list(_solos(model, track_set, source)))  # frames, F
         solver = NMF(
             COMPONENTS, beta_loss="kullback-leibler", solver="mu", max_iter=ITERATIONS, random_state=0
         )
@@ -93,9 +93,9 @@ def nmf(model: SeparationModel, data: Path) -> Separate:
     return lambda excerpt: _masked(model, excerpt, masks)
 
 
-def _solos(model: SeparationModel, manifest: corpora.Manifest, source: str) -> Iterator[np.ndarray]:
+def _solos(model: SeparationModel, track_set: corpora.TrackSet, source: str) -> Iterator[np.ndarray]:
     """Magnitudes of clips of a source, from as many tracks as there are clips or fewer: `[T, F]` each."""
-    tracks, rng = manifest.with_source(source), np.random.default_rng(0)
+    tracks, rng = track_set.with_source(source), np.random.default_rng(0)
     for i in range(CLIPS):
         track = tracks[i * len(tracks) // CLIPS] if len(tracks) >= CLIPS else tracks[i % len(tracks)]
         frames = min(round(CLIP_S * track.sample_rate), track.frames)

@@ -33,6 +33,7 @@ from omegaconf import DictConfig
 
 from peer_baselines import BASELINES, Separate
 from peer_models import HybridDemucs, OpenUnmix, PeerModule, TasNet
+from sepvae.atomic import whole_file
 from sepvae.data import corpora
 from sepvae.data.excerpts import Excerpt, excerpts
 from sepvae.evaluation import summary
@@ -141,9 +142,8 @@ class Marks(Callback):
         trainer.save_checkpoint(whole, weights_only=False)
         weights = torch.load(whole, weights_only=True, map_location="cpu")["state_dict"]
         whole.unlink()
-        draft = self.folder / f".{name}.pt"
-        torch.save({"weights": weights, "step": trainer.global_step, "seconds": self.spent}, draft)
-        draft.replace(self.folder / f"{name}.pt")
+        with whole_file(self.folder / f"{name}.pt") as file:
+            torch.save({"weights": weights, "step": trainer.global_step, "seconds": self.spent}, file)
 
 
 def fit(
@@ -251,9 +251,7 @@ def score(
 def write(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    summary.write_json(draft, summary.plain(values))
-    draft.replace(path)
+    summary.write_json(path, summary.plain(values))
 
 
 def slug(name: str) -> str:

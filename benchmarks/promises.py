@@ -79,7 +79,7 @@ PROMISES: dict[str, dict[str, tuple[str, ...]]] = {
         "test_library.py": ("test_nothing_depends_on_how_the_work_is_cut",),
     },
     "no half file under a final name, finished files intact": {
-        "audio/test_partial.py": (
+        "test_atomic.py": (
             "test_only_what_a_killed_process_left_is_swept_up",
             "test_a_file_appears_complete_or_not_at_all",
         ),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from sepvae.atomic import draft_folder, publish_folder, write_whole
 from sepvae.audio.resample import MAX_RATE, MIN_RATE
 from sepvae.card import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, check_card, read_card
 from sepvae.errors import CheckpointError, OutputError
@@ -213,29 +211,13 @@ def _facts(model: SeparationModel) -> dict[str, Any]:
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a new folder beside the target, then put it in the target's place."""
-    unique = secrets.token_hex(4)
-    fresh = folder.parent / f".{folder.name}.new-{unique}"
-    aside = folder.parent / f".{folder.name}.old-{unique}"
+    """Write a folder with these files, all at once, in the place of an older checkpoint."""
     try:
         if folder.exists() and (strangers := {entry.name for entry in folder.iterdir()} - files.keys()):
             raise OutputError(f"{folder}: holds {min(strangers)!r}, so it is not replaced by a checkpoint")
-        fresh.mkdir(parents=True)
-        for name, content in files.items():
-            with (fresh / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        if folder.exists():
-            folder.rename(aside)
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if aside.exists():
-                aside.rename(folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
+        with draft_folder(folder) as draft:
+            for name, content in files.items():
+                write_whole(draft / name, content)
+            publish_folder(draft, folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)

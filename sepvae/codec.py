@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sepvae.audio.partial import write_whole
+from sepvae.atomic import write_whole
 from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, OutputError, ShapeError
 from sepvae.generation import latent_shapes

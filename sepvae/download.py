@@ -68,12 +68,27 @@ def download(
     except OSError as error:
         raise DownloadError(f"{path.parent} cannot be made ({error.strerror})") from error
     part = path.with_name(f"{path.name}.part")
+
+    def fetch() -> bool:
+        return _fetch(url, part, checksum is not None, progress, timeout_s)
+
+    _until_complete(fetch, url, part, attempts, pause_s)
+    if checksum is not None and (found := digest(part, checksum.partition(":")[0])) != checksum:
+        part.unlink()
+        raise DownloadError(f"{url}: expected {checksum}, found {found}; the file was deleted")
+    os.replace(part, path)
+    _validator(part).unlink(missing_ok=True)
+    return path
+
+
+def _until_complete(fetch: Callable[[], bool], url: str, part: Path, attempts: int, pause_s: float) -> None:
+    """Call `fetch`, which appends to a part and tells whether it is complete, until it is or has failed too often."""
     failures = 0
     while True:
         before = _size(part)
         try:
-            if _fetch(url, part, checksum is not None, progress, timeout_s):
-                break
+            if fetch():
+                return
             reason = "the connection broke off"
         except urllib.error.HTTPError as error:
             if error.code not in PASSING:
@@ -87,12 +102,6 @@ def download(
                 f"{url}: {reason}; what came so far is kept in {part}, the same command goes on"
             )
         time.sleep(pause_s * 2 ** max(failures - 1, 0))
-    if checksum is not None and (found := digest(part, checksum.partition(":")[0])) != checksum:
-        part.unlink()
-        raise DownloadError(f"{url}: expected {checksum}, found {found}; the file was deleted")
-    os.replace(part, path)
-    _validator(part).unlink(missing_ok=True)
-    return path
 
 
 def digest(path: Path, algorithm: str) -> str:

@@ -141,9 +141,16 @@ def sample(
     """Draw a new stem from a source's prior.
 
     Args:
+        source: name of the source.
+        seconds: length of the stem, > 0.
+        generator: draws the latents, and the first phases.
         temperature: factor on the standard deviation of the prior at every level, >= 0.
+        iterations: of Griffin-Lim, int >= 0.
 
-    Shape: `[2, L]`, channels.
+    Shape: `[2, L]`, L at the model's rate.
+
+    Raises:
+        ShapeError: an unknown source, or a value out of its range.
     """
     if not 0 < seconds < math.inf or not 0 <= temperature < math.inf:
         raise ShapeError(f"expected a length > 0 s and a temperature >= 0, found {seconds} and {temperature}")
@@ -155,7 +162,10 @@ def sample(
 
 
 def interpolate(a: Sequence[Tensor], b: Sequence[Tensor], weight: float) -> Latents:
-    """Latents on the straight line from `a` (weight 0) to `b` (weight 1), as long as the shorter of the two."""
+    """Latents on the straight line from `a` (weight 0) to `b` (weight 1), as long as the shorter of the two.
+
+    Shape: of each level `[D, F, T]`.
+    """
     return [
         torch.lerp(x[..., : y.shape[-1]], y[..., : x.shape[-1]], weight) for x, y in zip(a, b, strict=True)
     ]

@@ -22,7 +22,7 @@ from sepvae.audio.tags import Tags, read_tags
 from sepvae.errors import NonFiniteError, OutputError
 from sepvae.progress import Meter, OnProgress
 from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
-from sepvae.separation.provenance import Origin, Result, describe, look_for, sha256_of
+from sepvae.separation.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
 from sepvae.separation.result import SeparatedFile, file_hashes, remarks, verified
 from sepvae.separation.selection import Presence, Selection, listed
 from sepvae.separation.streaming import SeparationStream
@@ -105,27 +105,17 @@ class Separator(ArraySeparator):
                 subtype=subtype,
                 output_rate=encoding.rate_for(info.sample_rate),
             )
-            earlier = look_for(paths, origin) if existing == "skip" else None
+            earlier = _replaceable(paths, origin) if existing == "skip" else None
             if earlier is not None and earlier.complete:
                 hashes = file_hashes(paths) if verify else {}
                 return replace(
                     common, skipped=True, gain=earlier.gain, loss=earlier.loss, output_sha256=hashes
                 )
-            if earlier is not None and earlier.foreign is not None:
-                raise OutputError(f"{earlier.foreign}; {_OVERWRITE}")
             stream = self.stream(info.sample_rate, info.channels, present=present)
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
-                for block in self._stems(reader, stream, selection, report=lambda x: report(0.9 * x)):
-                    files.write(block)
-                recording = read_tags(source)
-
-                def tags(stem: str, gain: float, frames: int) -> Tags:
-                    result = Result(stem, frames, gain, reader.loss)
-                    return recording.for_stem(stem, describe(origin, result, __version__))
-
-                gain = files.commit(lambda fraction: report(0.9 + 0.1 * fraction), tags)
+                gain = self._write_stems(files, reader, stream, selection, origin, report)
         done = replace(
             common,
             frames=reader.frames_read,
@@ -140,6 +130,26 @@ class Separator(ArraySeparator):
         for note in ([done.loss] if done.loss else []) + list(done.warnings):
             logger.warning("%s: %s", source, note)
         return replace(done, seconds=time.monotonic() - started)
+
+    def _write_stems(
+        self,
+        files: StemFiles,
+        reader: AudioReader,
+        stream: SeparationStream,
+        selection: Selection,
+        origin: Origin,
+        report: Callable[[float], None],
+    ) -> float:
+        """Write the chosen stems of a whole file, with its tags and their origin; returns their common gain."""
+        for block in self._stems(reader, stream, selection, report=lambda x: report(0.9 * x)):
+            files.write(block)
+        recording = read_tags(reader.path)
+
+        def tags(stem: str, gain: float, frames: int) -> Tags:
+            result = Result(stem, frames, gain, reader.loss)
+            return recording.for_stem(stem, describe(origin, result, __version__))
+
+        return files.commit(lambda fraction: report(0.9 + 0.1 * fraction), tags)
 
     def separate_to(
         self,
@@ -246,3 +256,15 @@ def _check_existing(source: Path, paths: Mapping[str, Path], existing: str) -> N
             raise OutputError(f"{path}: this output would overwrite its input")
         if existing == "fail" and os.path.lexists(path):
             raise OutputError(f"{path}: exists already; {_OVERWRITE}")
+
+
+def _replaceable(paths: Mapping[str, Path], origin: Origin) -> Earlier:
+    """What an earlier run has left under the names of the outputs.
+
+    Raises:
+        OutputError: something that is not a stem of this input.
+    """
+    earlier = look_for(paths, origin)
+    if earlier.foreign is not None:
+        raise OutputError(f"{earlier.foreign}; {_OVERWRITE}")
+    return earlier

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from sepvae import checkpoint, codec, generation
-from sepvae.audio.partial import sweep
+from sepvae.atomic import sweep
 from sepvae.cli import cli
 from sepvae.errors import AudioFileError, CheckpointError, ShapeError
 from sepvae.models.separation import MaskNet, SeparationVAE, power

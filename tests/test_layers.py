@@ -11,6 +11,7 @@ import sepvae.errors
 PACKAGE = Path(sepvae.errors.__file__).parent
 LAYERS = (
     "errors",
+    "atomic",
     "resources",
     "progress",
     "download",
@@ -25,7 +26,6 @@ LAYERS = (
     "audio.reader",
     "audio.tags",
     "audio.headers",
-    "audio.partial",
     "audio.encoding",
     "audio.outputs",
     "audio.sounds",

@@ -12,9 +12,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sepvae.atomic import PartialFile
 from sepvae.audio.decoders.base import native
 from sepvae.audio.headers import finish_file
-from sepvae.audio.partial import PartialFile
 from sepvae.audio.surround import to_vorbis
 from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError

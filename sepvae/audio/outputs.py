@@ -15,8 +15,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from sepvae.atomic import sweep, sync_folder
 from sepvae.audio.encoding import AudioWriter, Encoding, quantise
-from sepvae.audio.partial import sweep, sync_folder
 from sepvae.audio.reader import BLOCK_FRAMES
 from sepvae.audio.resample import Resampler
 from sepvae.audio.tags import NO_TAGS, Tags

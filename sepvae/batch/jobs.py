@@ -118,7 +118,7 @@ def _with_own_tracks(files: Sequence[tuple[Path, str, str]]) -> list[Job]:
     return jobs
 
 
-def read_manifest(file: IO[bytes]) -> list[str]:
+def read_input_list(file: IO[bytes]) -> list[str]:
     """Return the inputs that a list names, one on each line, or ended by null bytes as `find -print0` does.
 
     Of lines, empty ones and those that begin with `#` are left out. Relative paths count from the current

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sepvae.atomic import write_whole
 from sepvae.audio import AUDIO_ENDINGS
 from sepvae.audio.encoding import LOSSLESS
-from sepvae.audio.partial import write_whole
 from sepvae.batch.jobs import Job
 from sepvae.errors import OutputError
 from sepvae.separator import SeparatedFile

@@ -67,7 +67,7 @@ PIPE = "-"
 )
 @click.option(
     "--manifest",
-    "manifests",
+    "lists",
     multiple=True,
     metavar="FILE",
     help="Take inputs from this list too, one on each line or ended by null bytes; - for stdin.",
@@ -126,7 +126,7 @@ PIPE = "-"
 @click.option("-v", "--verbose", is_flag=True, help="Show what the decoders say, too.")
 def separate(
     inputs: tuple[str, ...],
-    manifests: tuple[str, ...],
+    lists: tuple[str, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     out: str,
@@ -159,7 +159,7 @@ def separate(
         if not verbose:
             stack.enter_context(quiet_libraries())
         messages = stack.enter_context(Messages(quiet=quiet))
-        batch = _find(inputs, manifests, include, exclude, task, messages, stack)
+        batch = _find(inputs, lists, include, exclude, task, messages, stack)
         count = min(jobs, len(batch))
         task = replace(task, threads=threads or share_of_threads(count))
         if out == PIPE:
@@ -218,7 +218,7 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
 
 def _find(
     inputs: Sequence[str],
-    manifests: Sequence[str],
+    lists: Sequence[str],
     include: Sequence[str],
     exclude: Sequence[str],
     task: Task,
@@ -227,21 +227,21 @@ def _find(
 ) -> list[Job]:
     """The inputs as a list of jobs; what comes from stdin is kept until the stack is closed."""
     from sepvae.audio.stdio import spooled
-    from sepvae.batch.jobs import find_jobs, read_manifest
+    from sepvae.batch.jobs import find_jobs, read_input_list
 
-    if not inputs and not manifests:
+    if not inputs and not lists:
         raise click.UsageError("Missing argument 'INPUT...'.")
-    if [*inputs, *manifests].count(PIPE) > 1:
+    if [*inputs, *lists].count(PIPE) > 1:
         raise SepvaeError("stdin can be read only once, so - can be only one of the inputs and manifests")
     wanted = list(inputs)
-    for manifest in manifests:
-        if manifest == PIPE:
+    for name in lists:
+        if name == PIPE:
             _check_stdin()
         try:
-            with click.open_file(manifest, "rb") as file:
-                wanted += read_manifest(file)
+            with click.open_file(name, "rb") as file:
+                wanted += read_input_list(file)
         except OSError as error:
-            raise SepvaeError(f"{manifest}: the manifest cannot be read ({error.strerror})") from error
+            raise SepvaeError(f"{name}: the manifest cannot be read ({error.strerror})") from error
     stdin = None
     if PIPE in inputs:
         _check_stdin()
@@ -252,7 +252,7 @@ def _find(
     )
     if not batch:
         but = f" but results in the output folder: {len(results)}" if results else ""
-        raise SepvaeError(f"no audio files in {', '.join([*inputs, *manifests])}{but}")
+        raise SepvaeError(f"no audio files in {', '.join([*inputs, *lists])}{but}")
     if results:
         messages.remark(f"results of earlier runs in the output folder, left out: {len(results)}")
     if len(batch) > 1 and "{track}" not in task.template:

@@ -238,7 +238,14 @@ class Codec:
 def coded(audio: Audio, sample_rate: int, codec: str, strength: float) -> Audio:
     """Encode and decode; the level is brought under full scale meanwhile, so that nothing clips.
 
+    Args:
+        codec: key of `CODEC_FORMATS`.
+        strength: of the compression, from 0 (best) to 1.
+
     Shape: `[C, L]` -> `[C, L]`.
+
+    Raises:
+        RecipeError: the codec does not have this rate.
     """
     if codec == "opus" and sample_rate not in OPUS_RATES:
         raise RecipeError(f"opus needs a rate of {', '.join(map(str, OPUS_RATES))} Hz, found {sample_rate}")

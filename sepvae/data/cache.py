@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.audio.partial import write_whole
-from sepvae.data.corpora import read_info, write_track
+from sepvae.atomic import write_whole
+from sepvae.data.corpora import MANIFEST_NAME, read_info, write_track
 from sepvae.data.datasets.base import Dataset, RawTrack
 from sepvae.data.pool import process_pool
 from sepvae.errors import DataError, OutputError
 
-MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 """Raised when the same settings would give other files."""
 logger = logging.getLogger(__name__)

@@ -35,8 +35,8 @@ class ValidationWindows(Dataset[tuple[str, Tensor, list[int]]]):
 
     def __init__(self, root: str | Path, sources: Sequence[str], sample_rate: int, windows: int) -> None:
         self.name, self.sources = Path(root).name, tuple(sources)
-        manifest = scan(root, sources)
-        songs = manifest.songs if len(sources) > 1 else manifest.tracks
+        track_set = scan(root, sources)
+        songs = track_set.songs if len(sources) > 1 else track_set.tracks
         self.length = min(int(WINDOW_S * sample_rate), max((song.frames for song in songs), default=0))
         wrong = [song.name for song in songs if song.sample_rate != sample_rate]
         if wrong:

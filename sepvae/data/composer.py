@@ -74,7 +74,18 @@ class _Section:
     figure: str
     has_drums: bool
     has_bass: bool
-    roles: tuple[int, ...]  # which of the song's roles play
+    players: tuple[int, ...]  # which of the band play
+
+
+@dataclass(frozen=True)
+class _Player:
+    """One instrument of the song, and what it keeps to throughout."""
+
+    role: str
+    centre: float  # of its range, as a MIDI pitch
+    rhythm: str
+    low_root: bool
+    motif: list[tuple[int, int, float]]
 
 
 class _Writer:
@@ -91,6 +102,16 @@ class _Writer:
         self.scale = SCALES[self.mode]
         self.tonic = int(rng.integers(0, 12))
         self.chord_kind = str(rng.choice(list(CHORD_OFFSETS), p=(0.5, 0.3, 0.1, 0.1)))
+
+    def band(self) -> list[_Player]:
+        """Draw the instruments beside drums and bass."""
+        rng = self.rng
+        roles = [str(role) for role in rng.choice(self.style.roles, size=int(rng.integers(2, 5)))]
+        centres = [float(rng.uniform(55, 70)) + (7 if role in ("lead", "arp") else 0) for role in roles]
+        rhythms = [str(rng.choice(RHYTHMS.get(role, RHYTHMS["comp"]))) for role in roles]
+        low_roots = [bool(rng.random() < 0.5) for _ in roles]
+        motifs = [self.motif(busy=float(rng.uniform(0.2, 0.9))) for _ in roles]
+        return [_Player(*drawn) for drawn in zip(roles, centres, rhythms, low_roots, motifs, strict=True)]
 
     def time(self, bar: int, step: float) -> float:
         """Seconds at a step of a bar, with swing and a little looseness."""
@@ -167,15 +188,22 @@ class _Writer:
             notes.append(Note(self.time(bar, step), length * self.step_s, root + interval, velocity))
         return notes
 
-    def chords(
-        self, role: str, rhythm: str, bar: int, degree: int, centre: float, low_root: bool
-    ) -> list[Note]:
+    def play(self, player: _Player, bar: int, degree: int, shape: Sequence[int], every: int) -> list[Note]:
+        """One bar of an instrument: broken chords of this shape, a melody, or chords, as its role wants."""
+        if player.role == "arp":
+            return self.arpeggio(bar, degree, player.centre, shape, every)
+        if player.role in ("lead", "riff"):
+            return self.melody(player.motif, bar, degree, player.centre)
+        return self.chords(player, bar, degree)
+
+    def chords(self, player: _Player, bar: int, degree: int) -> list[Note]:
         """One bar of chords in a rhythm, or held through the bar for pads and strings."""
-        pitches = self.chord(degree, centre)
+        role, rhythm = player.role, player.rhythm
+        pitches = self.chord(degree, player.centre)
         if role == "power":
             root = self.degree(degree, 43)
             pitches = [root, root + 7, root + 12]
-        elif low_root and role in ("pad", "comp", "strings", "strum"):
+        elif player.low_root and role in ("pad", "comp", "strings", "strum"):
             pitches = [self.degree(degree, 46), *pitches]
         if role in ("pad", "strings"):
             return [Note(self.time(bar, 0), STEPS * self.step_s * 0.98, pitch, 0.7) for pitch in pitches]
@@ -260,19 +288,15 @@ def compose(
     genre = genre or str(rng.choice(list(GENRES)))
     writer = _Writer(genre, tempo, rng)
     style = writer.style
-    roles = [str(role) for role in rng.choice(style.roles, size=int(rng.integers(2, 5)))]
-    centres = [float(rng.uniform(55, 70)) + (7 if role in ("lead", "arp") else 0) for role in roles]
-    rhythms = [str(rng.choice(RHYTHMS.get(role, RHYTHMS["comp"]))) for role in roles]
-    low_roots = [bool(rng.random() < 0.5) for _ in roles]
-    motifs = [writer.motif(busy=float(rng.uniform(0.2, 0.9))) for _ in roles]
+    players = writer.band()
     shape, every = rng.permutation(6).tolist(), int(rng.choice((1, 2, 2)))
     low = float(
         rng.uniform(29, 34) if style.bass_sounds[0] in ("808", "sub", "reese") else rng.uniform(32, 40)
     )
-    kinds = [_section(writer, len(roles)) for _ in range(3)]
+    kinds = [_section(writer, len(players)) for _ in range(3)]
     drums: list[Hit] = []
     bass: list[Note] = []
-    lines: list[list[Note]] = [[] for _ in roles]
+    lines: list[list[Note]] = [[] for _ in players]
     bars: list[Bar] = []
     bar = 0
     while (bar * STEPS) * writer.step_s < seconds:
@@ -287,14 +311,8 @@ def compose(
             if section.has_bass:
                 kicks = [step for step, mark in enumerate(section.groove.get("kick", "")) if mark in "Xx"]
                 bass += writer.bass(section.figure, bar, degree, following, kicks, low)
-            for which in section.roles:
-                role, centre = roles[which], centres[which]
-                if role == "arp":
-                    lines[which] += writer.arpeggio(bar, degree, centre, shape, every)
-                elif role in ("lead", "riff"):
-                    lines[which] += writer.melody(motifs[which], bar, degree, centre)
-                else:
-                    lines[which] += writer.chords(role, rhythms[which], bar, degree, centre, low_roots[which])
+            for which in section.players:
+                lines[which] += writer.play(players[which], bar, degree, shape, every)
             bar += 1
     drums.sort(key=lambda hit: hit.time)
     return Song(
@@ -303,7 +321,7 @@ def compose(
         bar * STEPS * writer.step_s + 2.0,
         tuple(drums),
         tuple(sorted(bass, key=lambda note: note.start)),
-        tuple(Part(role, tuple(line)) for role, line in zip(roles, lines, strict=True) if line),
+        tuple(Part(player.role, tuple(line)) for player, line in zip(players, lines, strict=True) if line),
         tuple(hit.time for hit in drums if hit.lane == "kick"),
         writer.tonic,
         writer.scale,
@@ -311,11 +329,13 @@ def compose(
     )
 
 
-def _section(writer: _Writer, roles: int) -> _Section:
+def _section(writer: _Writer, band_size: int) -> _Section:
     rng, style = writer.rng, writer.style
     progressions = PROGRESSIONS[writer.mode]
     chords = progressions[int(rng.integers(len(progressions)))]
-    playing = tuple(index for index in range(roles) if rng.random() < 0.75) or (int(rng.integers(roles)),)
+    playing = tuple(index for index in range(band_size) if rng.random() < 0.75) or (
+        int(rng.integers(band_size)),
+    )
     return _Section(
         bars=int(rng.choice((4, 8), p=(0.7, 0.3))),
         chords=chords if rng.random() < 0.7 else tuple(degree for degree in chords for _ in range(2)),
@@ -323,5 +343,5 @@ def _section(writer: _Writer, roles: int) -> _Section:
         figure=str(rng.choice(style.basses)),
         has_drums=bool(rng.random() < 0.93),
         has_bass=bool(rng.random() < 0.93),
-        roles=playing,
+        players=playing,
     )

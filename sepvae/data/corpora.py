@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from sepvae.atomic import draft_folder
 from sepvae.audio import AUDIO_ENDINGS
 from sepvae.errors import DataError
 
@@ -25,7 +24,8 @@ SAMPLE_RATE = 44100
 EXTENSIONS = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 MIXTURES = ("mixture", "mix", "master")
 """Names of files that are no source, in any case."""
-INFO_NAME = "track.json"
+INFO_NAME, MANIFEST_NAME = "track.json", "manifest.json"
+"""Files that say how a track was made, and how a prepared set."""
 FULL_SCALE = 32767
 
 
@@ -56,8 +56,14 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The tracks of one root folder, in order of their names."""
+class TrackSet:
+    """The tracks under one root folder, in order of their names.
+
+    Args:
+        root: the folder.
+        sources: names of the stems that were looked for.
+        tracks: those that have at least one of them.
+    """
 
     root: Path
     sources: tuple[str, ...]
@@ -79,7 +85,7 @@ class Manifest:
         return iter(self.tracks)
 
 
-def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
+def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> TrackSet:
     """List the tracks under a root folder; files and folders whose name starts with a dot are left alone.
 
     Args:
@@ -87,11 +93,11 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
         sources: names of the stems to look for; other files are ignored.
 
     Returns:
-        A manifest with at least one track.
+        At least one track.
 
     Raises:
-        DataError: no such folder, no track in it, a file that is unreadable or of a kind that is not read here, or
-            stems of one track at different rates.
+        DataError: no such folder, no track in it, a file that is unreadable or of a kind that is not read here, one
+            whose name differs from that of a source only in case, or stems of one track at different rates.
     """
     root = Path(root)
     if not root.is_dir():
@@ -100,7 +106,7 @@ def scan(root: str | Path, sources: Sequence[str] = SOURCES) -> Manifest:
     tracks = [track for folder in folders if (track := _scan_track(folder, sources)) is not None]
     if not tracks:
         raise DataError(f"no track with any of {', '.join(sources)} under {root}")
-    return Manifest(root, tuple(sources), tuple(tracks))
+    return TrackSet(root, tuple(sources), tuple(tracks))
 
 
 def stem_names(root: str | Path) -> set[str]:
@@ -135,9 +141,14 @@ def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
             raise DataError(f"two files for one stem: {found[0]} and {found[1].name}")
         if found:
             files[source] = found[0]
-    for name in names:
+    by_folded = {source.casefold(): source for source in sources}
+    for name in sorted(names):
         source, ending = os.path.splitext(name)
-        if source in sources and source not in files and ending.lower() in AUDIO_ENDINGS:
+        if ending.lower() not in AUDIO_ENDINGS:
+            continue
+        if (like := by_folded.get(source.casefold(), source)) != source:
+            raise DataError(f"{folder / name}: its name differs from that of the source {like} only in case")
+        if source in sources and source not in files:
             raise DataError(
                 f"{folder / name}: files of a set end in {', '.join(EXTENSIONS)}; "
                 "sepvae data prepare stems makes a set of others"
@@ -295,7 +306,7 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def headroom(stems: Mapping[str, np.ndarray], peak: float = 0.999) -> float:
-    """The common gain <= 1 under which neither a stem nor the sum of the stems exceeds a peak."""
+    """The common gain <= 1 under which neither a stem `[C, L]` nor the sum of the stems exceeds a peak."""
     largest = max(float(np.abs(audio).max()) for audio in (*stems.values(), sum(stems.values())))
     return min(1.0, peak / largest) if largest > 0 else 1.0
 
@@ -328,21 +339,16 @@ def write_track(
     if not all(np.isfinite(audio).all() for audio in stems.values()):
         raise DataError(f"stems that are not finite for {folder.name}")
     gain = headroom(stems)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with draft_folder(folder) as draft:
         for source, audio in stems.items():
             samples = np.round(audio.T * (gain * FULL_SCALE)).astype(np.int16)  # [L, C]
             with (draft / f"{source}.wav").open("wb") as file:  # by name, soundfile would wait for the disk
                 soundfile.write(file, samples, sample_rate, subtype="PCM_16", format="WAV")
         text = json.dumps({**info, "gain": gain}, indent=1, sort_keys=True)
         (draft / INFO_NAME).write_text(text + "\n", encoding="utf-8")
-        draft.chmod(0o755)
         try:
             os.replace(draft, folder)
         except OSError:
             if not folder.is_dir():  # else another run made the same track meanwhile
                 raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return gain

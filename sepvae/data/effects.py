@@ -1,6 +1,7 @@
 """What a mixing desk does to one stem: filters, saturation, compression, width, echo, reverb, ducking.
 
-Every function takes and returns float32 audio with time on the last axis and keeps its length.
+Every function takes and returns float32 audio at 44.1 kHz, `[L]` or `[C, L]` where it does not say otherwise, and keeps
+its length.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sepvae.data.corpora import SAMPLE_RATE
 
 
 def low_pass(audio: np.ndarray, cutoff_hz: float, order: int = 2) -> np.ndarray:
-    """Butterworth low-pass."""
+    """Butterworth low-pass; a cutoff above 0.45 of the rate is lowered to it."""
     sos = butter(order, min(cutoff_hz, 0.45 * SAMPLE_RATE), "lowpass", fs=SAMPLE_RATE, output="sos")
     return sosfilt(sos, audio, axis=-1).astype(np.float32)
 
@@ -49,7 +50,7 @@ def tilt(audio: np.ndarray, gain_db: float) -> np.ndarray:
 
 
 def rms(audio: np.ndarray) -> float:
-    """Root of the mean square of the part that is not silent (blocks within 30 dB of the loudest)."""
+    """Root of the mean square over all channels of the part that is not silent (blocks within 30 dB of the loudest)."""
     usable = audio.shape[-1] // 2048 * 2048
     if usable == 0:
         return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
@@ -60,7 +61,12 @@ def rms(audio: np.ndarray) -> float:
 
 
 def saturate(audio: np.ndarray, drive_db: float) -> np.ndarray:
-    """Drive a soft clipper; the RMS comes out as it went in."""
+    """Drive a soft clipper; the RMS comes out as it went in.
+
+    Args:
+        audio: any sound; silence stays as it is.
+        drive_db: RMS at which the sound enters the clipper, a tanh, relative to 0.3.
+    """
     level = rms(audio)
     if level == 0:
         return audio
@@ -116,7 +122,14 @@ def widen(audio: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndar
 
 
 def echo(audio: np.ndarray, delay_s: float, feedback: float, wet: float) -> np.ndarray:
-    """Repeat the sound, each time darker and softer."""
+    """Repeat the sound, each time darker and softer.
+
+    Args:
+        audio: the dry sound.
+        delay_s: seconds between two repetitions, > 0.
+        feedback: factor on the level from one to the next, in [0, 1).
+        wet: level of the first, relative to the dry sound.
+    """
     shift = max(1, round(delay_s * SAMPLE_RATE))
     out, copy = audio.copy(), audio
     gain = wet
@@ -147,7 +160,14 @@ def reverb(audio: np.ndarray, seconds: float, wet: float, rng: np.random.Generat
 
 
 def duck(audio: np.ndarray, times: Sequence[float], depth: float, release_s: float) -> np.ndarray:
-    """Pull the level down at each time (a side chain from the kick) and let it recover."""
+    """Pull the level down at each time (a side chain from the kick) and let it recover.
+
+    Args:
+        audio: what is ducked.
+        times: seconds.
+        depth: 0 leaves the level, 1 brings it to zero.
+        release_s: seconds until it has recovered.
+    """
     gain = np.ones(audio.shape[-1], np.float32)
     count = int(release_s * SAMPLE_RATE)
     dip = 1 - np.float32(depth) * np.cos(np.linspace(0, np.pi / 2, count)).astype(np.float32) ** 2

@@ -268,7 +268,11 @@ def seed_of(seed: int, *words: str) -> np.random.Generator:
 
 
 def raw_files(root: Path, corpus: str, pattern: str) -> list[Path]:
-    """The files of a corpus under the raw root, in order of their names; at least one."""
+    """The files of a corpus under the raw root, in order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
     files = sorted((root / CORPORA[corpus].folder).glob(pattern))
     if not files:
         raise DataError(f"no {pattern} in {root / CORPORA[corpus].folder}")

@@ -116,7 +116,11 @@ class Samples:
         return self._known[path]
 
     def pick(self, kind: str, patterns: Sequence[str], rng: np.random.Generator) -> Path:
-        """One of the matching files at random."""
+        """One of the matching files at random.
+
+        Raises:
+            DataError: none matches.
+        """
         files = self.files(kind, patterns)
         if not files:
             raise DataError(f"no {' or '.join(patterns)} in {self.folder / kind}")
@@ -135,7 +139,7 @@ def decay(seconds: float, total_s: float) -> np.ndarray:
 
 
 def synth_kick(rng: np.random.Generator) -> np.ndarray:
-    """A sine that falls from a click to a low tone, more or less driven."""
+    """A sine that falls from a click to a low tone, more or less driven, `[L]`."""
     ring = rng.uniform(0.18, 0.9)
     low, high = rng.uniform(38, 68), rng.uniform(120, 420)
     envelope = decay(ring, ring)
@@ -148,7 +152,7 @@ def synth_kick(rng: np.random.Generator) -> np.ndarray:
 
 
 def synth_snare(rng: np.random.Generator) -> np.ndarray:
-    """Two short sines and high-passed noise."""
+    """Two short sines and high-passed noise, `[L]`."""
     ring = rng.uniform(0.12, 0.45)
     envelope = decay(ring, ring)
     time = np.arange(envelope.size) / SAMPLE_RATE
@@ -159,7 +163,7 @@ def synth_snare(rng: np.random.Generator) -> np.ndarray:
 
 
 def synth_hat(rng: np.random.Generator, ring: float) -> np.ndarray:
-    """High-passed noise mixed with a cluster of square waves."""
+    """High-passed noise mixed with a cluster of square waves, `[L]`; `ring` is its length in seconds."""
     envelope = decay(ring, ring)
     time = np.arange(envelope.size) / SAMPLE_RATE
     base = rng.uniform(300, 600)
@@ -171,7 +175,7 @@ def synth_hat(rng: np.random.Generator, ring: float) -> np.ndarray:
 
 
 def synth_clap(rng: np.random.Generator) -> np.ndarray:
-    """Some bursts of band-passed noise."""
+    """Some bursts of band-passed noise, `[L]`."""
     envelope = decay(rng.uniform(0.15, 0.4), 0.4)
     time = np.arange(envelope.size) / SAMPLE_RATE
     bursts = sum(
@@ -184,7 +188,7 @@ def synth_clap(rng: np.random.Generator) -> np.ndarray:
 
 
 def synth_tom(rng: np.random.Generator) -> np.ndarray:
-    """A sine that falls a little."""
+    """A sine that falls a little, `[L]`."""
     ring = rng.uniform(0.25, 0.7)
     envelope = decay(ring, ring)
     time = np.arange(envelope.size) / SAMPLE_RATE
@@ -194,7 +198,7 @@ def synth_tom(rng: np.random.Generator) -> np.ndarray:
 
 
 def synth_perc(rng: np.random.Generator) -> np.ndarray:
-    """A wooden or metallic blip, or a shaker."""
+    """A wooden or metallic blip, or a shaker, `[L]`."""
     ring = rng.uniform(0.05, 0.25)
     envelope = decay(ring, ring)
     if rng.random() < 0.4:
@@ -307,7 +311,11 @@ class Loop:
 
 
 def make_loop(samples: Samples, rng: np.random.Generator) -> Loop:
-    """Choose a drum loop, guess its count of beats, and change its speed a little."""
+    """Choose a drum loop, guess its count of beats, and change its speed a little.
+
+    Raises:
+        DataError: there is no loop.
+    """
     files = [path for path in samples.files("drums", LOOP_FILES) if path.stem not in TONAL_LOOPS]
     if not files:
         raise DataError(f"no drum loops in {samples.folder}")
@@ -340,9 +348,8 @@ def play_loop(loop: Loop, seconds: float, chop: float, rng: np.random.Generator)
                 int(rng.integers(len(slices))) if rng.random() < 0.4 else index
                 for index in range(len(slices))
             ]
-            audio = np.concatenate(
-                [np.r_["1", s[:, :-64], s[:, -64:] * fade] for s in (slices[i] for i in order)], axis=1
-            )
+            faded = [(slices[index][:, :-64], slices[index][:, -64:] * fade) for index in order]
+            audio = np.concatenate([piece for pair in faded for piece in pair], axis=1)
         else:
             audio = loop.audio
         parts.append(audio)

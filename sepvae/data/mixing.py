@@ -189,15 +189,15 @@ class ExcerptStream(IterableDataset[Mixture]):
         self.alone: tuple[Step, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
         self.in_song: tuple[Step, ...] = (Gain(config.gain_sd_db / 2), Polarity())
         self.mixed: tuple[Step, ...] = (Level(config.level_db),)
-        manifest = scan(root, sources)
-        wrong = [t.name for t in manifest if t.sample_rate != sample_rate]
+        track_set = scan(root, sources)
+        wrong = [track.name for track in track_set if track.sample_rate != sample_rate]
         if wrong:
             raise DataError(f"training needs files at {sample_rate} Hz, {wrong[0]} has another rate")
-        self.pools = {source: self._pool(manifest.with_source(source)) for source in self.sources}
+        self.pools = {source: self._pool(track_set.with_source(source)) for source in self.sources}
         empty = [source for source, pool in self.pools.items() if not pool]
         if empty:
-            raise DataError(f"no track under {manifest.root} has the source {empty[0]!r}")
-        self.songs = self._pool(manifest.songs)
+            raise DataError(f"no track under {track_set.root} has the source {empty[0]!r}")
+        self.songs = self._pool(track_set.songs)
 
     def _pool(self, tracks: Sequence[Track]) -> list[tuple[float, list[Track]]]:
         """Tracks by group, with the chance of each group."""

@@ -62,7 +62,11 @@ def album_items(root: Path) -> list[Item]:
 
 
 def make_song(base: Path, song: str, folder: Path) -> None:
-    """Resample one song's stems and write them as they are, or under one common gain if they would clip."""
+    """Resample one song's stems and write them as they are, or under one common gain if they would clip.
+
+    Raises:
+        DataError: there is no such song.
+    """
     tracks = {track.name: track for track in scan(base)}
     if song not in tracks:
         raise DataError(f"no song {song} in {base}")
@@ -337,24 +341,13 @@ def make_midi(
         }
         info = {"semitones": semitones, "time_factor": factor}
     start, end = active_window(score, rendering.length_s, rng if rendering.varied else None)
-    soundfont = find_soundfont(rendering.soundfont, soundfonts)
     score = window(score, start, end)
     if rendering.produced:
+        soundfont = find_soundfont(rendering.soundfont, soundfonts)
         stems, chosen = produce_score(score, Samples(samples), soundfont, rng)
-        info |= chosen
     else:
-        rendered = render_stems(score, soundfont, settings)
-        if rendering.kits:
-            kit = str(rng.choice(rendering.kits))
-            rendered["drums"] = render_kit(
-                score, find_soundfont(kit, soundfonts), rendered["drums"].shape[1] / SAMPLE_RATE
-            )
-            rendered, info = balance(rendered, rng), info | {"kit": kit}
-        stems = {source: high_pass(audio, 24.0) for source, audio in rendered.items()}
-        mix = np.sum(list(stems.values()), axis=0)
-        rms_db = float(rng.uniform(*RENDERED_RMS_DB) if rendering.varied else np.mean(RENDERED_RMS_DB))
-        gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
-        stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
+        stems, chosen = _rendered(score, rendering, settings, soundfonts, rng)
+    info |= chosen
     info |= {
         "solo": False,
         "corpora": [corpus, *rendering.corpora],
@@ -363,3 +356,25 @@ def make_midi(
         "end_s": end,
     }
     write_track(folder, stems, SAMPLE_RATE, info)
+
+
+def _rendered(
+    score: Score,
+    rendering: Rendering,
+    settings: dict[str, float],
+    soundfonts: Sequence[str | Path],
+    rng: np.random.Generator,
+) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """The stems of a score as SoundFonts play them, their mix at a usual level, and what was chosen."""
+    chosen: dict[str, object] = {}
+    stems = render_stems(score, find_soundfont(rendering.soundfont, soundfonts), settings)
+    if rendering.kits:
+        kit = str(rng.choice(rendering.kits))
+        seconds = stems["drums"].shape[1] / SAMPLE_RATE
+        stems["drums"] = render_kit(score, find_soundfont(kit, soundfonts), seconds)
+        stems, chosen = balance(stems, rng), {"kit": kit}
+    stems = {source: high_pass(audio, 24.0) for source, audio in stems.items()}
+    mix = np.sum(list(stems.values()), axis=0)
+    rms_db = float(rng.uniform(*RENDERED_RMS_DB) if rendering.varied else np.mean(RENDERED_RMS_DB))
+    gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
+    return {source: audio * np.float32(gain) for source, audio in stems.items()}, chosen

@@ -257,7 +257,7 @@ def _is_instrument(file: Path) -> bool:
 
 
 def at_level(audio: np.ndarray, level_db: float) -> np.ndarray:
-    """Bring the active part of a sound to a level; silence stays."""
+    """Bring the RMS of the active part of a sound `[L]` to a level in dBFS; silence stays."""
     now_db = active_rms_db(audio[None], SAMPLE_RATE // 10)
     return audio * np.float32(10 ** ((level_db - now_db) / 20)) if np.isfinite(now_db) else audio
 

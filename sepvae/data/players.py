@@ -11,11 +11,11 @@ import numpy as np
 from sepvae.data import effects
 from sepvae.data.composer import Part, Song
 from sepvae.data.corpora import SAMPLE_RATE
+from sepvae.data.instruments import bass_instrument, part_instrument
 from sepvae.data.kits import GM_NOTES, Hit, Samples, make_kit, sequence
 from sepvae.data.render import DRUM_CHANNEL, DRUM_KITS, Score, render
-from sepvae.data.synth import FM, Analog, Envelope, Instrument, Note, Organ, Pluck, Wave
+from sepvae.data.synth import Note
 
-SYNTHETIC_BASSES = ("saw", "square", "triangle", "sub", "808", "reese", "fm", "pluck", "drive", "shot")
 ROLE_LEVELS_DB = {"pad": -6.0, "strings": -5.0, "arp": -4.0, "comp": -2.0, "organ": -3.0, "lead": 0.0}
 PROGRAMS = {
     "pad": (48, 49, 50, 51, 52, 88, 89, 90, 91, 94, 95),
@@ -70,57 +70,6 @@ def play_gm_drums(hits: Sequence[Hit], length: int, soundfont: Path, rng: np.ran
 def _rendered(events: list, length: int, soundfont: Path) -> np.ndarray:
     score = Score(tuple(sorted(events, key=lambda event: event[0])))
     return render(score, soundfont, length / SAMPLE_RATE, {"synth.reverb.active": 0})[:, :length]
-
-
-def bass_instrument(kind: str, samples: Samples, rng: np.random.Generator) -> Instrument:
-    """Build a bass of a kind: saw, square, triangle, sub, 808, reese, fm, pluck or shot."""
-    glide = float(rng.choice((0.0, 0.0, rng.uniform(0.01, 0.05))))
-    attack = float(rng.uniform(0.003, 0.02))
-    held = Envelope(
-        attack, float(rng.uniform(0.1, 0.8)), float(rng.uniform(0.4, 1.0)), float(rng.uniform(0.03, 0.15))
-    )
-    rest, sweep = float(rng.uniform(0.8, 3.0)), float(rng.uniform(0.0, 3.5))
-    speed = float(rng.uniform(0.05, 0.4))
-    if kind in ("saw", "square"):
-        wave = "saw" if kind == "saw" else "pulse"
-        waves = [Wave(wave, width=float(rng.uniform(0.2, 0.5)))]
-        if rng.random() < 0.5:
-            waves.append(Wave(wave, float(rng.uniform(4, 15))))
-        if rng.random() < 0.5:
-            waves.append(Wave("sine", 0.0, -1 if rng.random() < 0.3 else 0, 0.8))
-        return Analog(tuple(waves), held, rest, sweep, speed, glide)
-    if kind == "reese":
-        spread = float(rng.uniform(8, 35))
-        waves = [
-            Wave("saw", -spread),
-            Wave("saw", spread),
-            Wave("saw", 0.3 * spread),
-            Wave("sine", 0.0, 0, 1.0),
-        ]
-        return Analog(tuple(waves), held, float(rng.uniform(1.5, 4)), float(rng.uniform(0, 1)), 0.5, glide)
-    if kind == "808":
-        ring = Envelope(
-            0.002, float(rng.uniform(0.3, 1.2)), float(rng.uniform(0, 0.3)), float(rng.uniform(0.1, 0.4))
-        )
-        drop = (float(rng.uniform(5, 24)), float(rng.uniform(0.01, 0.05)))
-        return Analog((Wave("sine"),), ring, glide_s=float(rng.uniform(0.01, 0.06)), drop=drop)
-    if kind in ("sub", "triangle"):
-        wave = "sine" if kind == "sub" else "triangle"
-        extra = (Wave("sine", 0.0, 1, float(rng.uniform(0, 0.25))),)
-        return Analog((Wave(wave), *extra), held, glide_s=glide)
-    if kind == "fm":
-        ratio = float(rng.choice((0.5, 1.0, 1.0, 2.0, 3.0)))
-        return FM(ratio, float(rng.uniform(0.8, 5)), float(rng.uniform(0.05, 0.5)), held)
-    if kind == "pluck":
-        hand = Envelope(0.002, 1.0, 1.0, float(rng.uniform(0.03, 0.12)))
-        return Pluck(
-            float(rng.uniform(1.5, 6)),
-            float(rng.uniform(0.1, 0.5)),
-            float(rng.uniform(0.1, 0.4)),
-            hand,
-            int(rng.integers(1 << 30)),
-        )
-    return samples.bass(rng)
 
 
 def make_bass(
@@ -181,7 +130,11 @@ def make_drums(
 
 
 def treat_drums(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Equalise, compress, drive and place drums in a room, each by chance."""
+    """Equalise, compress, drive and place drums in a room, each by chance.
+
+    Shape:
+        [2, L] -> [2, L]
+    """
     audio = effects.tilt(audio, rng.uniform(-3, 6))
     if rng.random() < 0.5:
         audio = effects.reverb(audio, rng.uniform(0.15, 0.9), rng.uniform(0.03, 0.25), rng)
@@ -190,80 +143,6 @@ def treat_drums(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.6:
         audio = effects.saturate(audio, rng.uniform(-12, 4))
     return effects.high_pass(audio, rng.uniform(20, 32))
-
-
-def part_instrument(role: str, rng: np.random.Generator) -> Instrument:
-    """Build a synthetic instrument that suits a role."""
-    seed = int(rng.integers(1 << 30))
-    spread = float(rng.uniform(4, 18))
-    saws = (Wave("saw", -spread), Wave("saw", spread))
-    pulses = (Wave("pulse", -spread / 2, width=float(rng.uniform(0.1, 0.5))), Wave("pulse", spread / 2))
-    waves = saws if rng.random() < 0.6 else pulses
-    if role in ("pad", "strings"):
-        slow = Envelope(float(rng.uniform(0.05, 0.6)), 1.0, 0.9, float(rng.uniform(0.3, 1.0)))
-        return Analog(waves, slow, float(rng.uniform(1, 4)), float(rng.uniform(-1, 1.5)), 0.8, poly=True)
-    if role in ("power", "strum", "riff", "skank"):
-        hand = Envelope(0.002, 1.0, 1.0, float(rng.uniform(0.03, 0.15)))
-        return Pluck(
-            float(rng.uniform(1.5, 5)),
-            float(rng.uniform(0.3, 0.9)),
-            float(rng.uniform(0.08, 0.4)),
-            hand,
-            seed,
-        )
-    if role == "organ":
-        bars = tuple((m, float(rng.uniform(0, 1))) for m in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0))
-        return Organ(bars, float(rng.uniform(0.8, 7)), float(rng.uniform(0, 0.3)))
-    if role == "brass":
-        lips = Envelope(float(rng.uniform(0.03, 0.09)), 0.3, 0.8, 0.08)
-        return Analog(
-            saws,
-            lips,
-            float(rng.uniform(2, 3)),
-            float(rng.uniform(0.5, 2)),
-            0.25,
-            vibrato=(5.2, 0.1),
-            poly=True,
-        )
-    if role == "clav":
-        quick = Envelope(0.001, 0.25, 0.3, 0.04)
-        return (
-            Pluck(1.0, 0.9, 0.1, quick, seed)
-            if rng.random() < 0.5
-            else Analog(pulses, quick, 2.5, 2.0, 0.08, poly=True)
-        )
-    if role == "lead":
-        voice = Envelope(float(rng.uniform(0.005, 0.05)), 0.5, 0.8, 0.12)
-        glide = float(rng.choice((0.0, 0.03)))
-        vibrato = float(rng.uniform(4.5, 6.5)), float(rng.uniform(0, 0.3))
-        kind = str(rng.choice(("saw", "pulse", "triangle", "sine")))
-        return Analog(
-            (Wave(kind), Wave(kind, spread)),
-            voice,
-            float(rng.uniform(2, 6)),
-            1.0,
-            0.3,
-            glide,
-            vibrato=vibrato,
-        )
-    short = Envelope(
-        0.002, float(rng.uniform(0.1, 0.6)), float(rng.uniform(0, 0.5)), float(rng.uniform(0.05, 0.3))
-    )
-    if rng.random() < 0.4:
-        return FM(
-            float(rng.choice((1, 2, 3, 7, 14))),
-            float(rng.uniform(0.3, 2.5)),
-            float(rng.uniform(0.1, 0.6)),
-            short,
-        )
-    return Analog(
-        waves,
-        short,
-        float(rng.uniform(1, 3)),
-        float(rng.uniform(0.5, 3)),
-        float(rng.uniform(0.05, 0.4)),
-        poly=True,
-    )
 
 
 def make_part(

@@ -10,16 +10,15 @@ from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.audio.partial import write_whole
+from sepvae.atomic import write_whole
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
-from sepvae.data.corpora import SAMPLE_RATE
+from sepvae.data.corpora import MANIFEST_NAME, SAMPLE_RATE
 from sepvae.data.items import CORPORA, Item
 from sepvae.data.pool import process_pool
 from sepvae.data.programs import find_program
 from sepvae.data.render import find_soundfont
 from sepvae.errors import DataError, OutputError
 
-MANIFEST_NAME = "manifest.json"
 ON_REQUEST = (
     "projects",
     "modules",

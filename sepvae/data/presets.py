@@ -55,7 +55,11 @@ def preset_files(root: Path) -> list[Path]:
 
 
 def preset_items(root: Path, seed: int) -> list[Item]:
-    """Solo tracks of the bass and of the other instruments, for training."""
+    """Solo tracks of the bass and of the other instruments, for training.
+
+    Raises:
+        DataError: there are no presets, or none of basses.
+    """
     files = preset_files(root)
     basses = [path for path in files if "bass" in path.name.lower()]
     if not basses:

@@ -9,9 +9,10 @@ import numpy as np
 from sepvae.data import effects
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE
+from sepvae.data.instruments import SYNTHETIC_BASSES
 from sepvae.data.kits import Hit, Samples, lane_of, make_loop, play_loop
 from sepvae.data.melody import write_vocals
-from sepvae.data.players import SYNTHETIC_BASSES, make_bass, make_drums, make_part, treat_drums
+from sepvae.data.players import make_bass, make_drums, make_part, treat_drums
 from sepvae.data.render import DRUM_CHANNEL, TAIL_S, Score, is_onset, render, split_score
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Note
@@ -85,7 +86,13 @@ def produce_score(
 def balance(
     stems: dict[str, np.ndarray], rng: np.random.Generator, spread_db: float = 3.0
 ) -> dict[str, np.ndarray]:
-    """Bring stems near the levels of a finished mix, each with its own deviation, and the mix to a random loudness."""
+    """Bring stems near the levels of a finished mix, each with its own deviation, and the mix to a random loudness.
+
+    Args:
+        stems: source -> `[C, L]`; a silent one is left out of the result.
+        rng: draws the deviations and the loudness.
+        spread_db: standard deviation of a stem's level.
+    """
     out = {}
     for source, audio in stems.items():
         level = effects.rms(audio)

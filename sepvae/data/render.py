@@ -99,7 +99,7 @@ def split_score(score: Score) -> dict[str, Score]:
 
 
 def onsets(score: Score) -> dict[str, np.ndarray]:
-    """The onset times in seconds of each stem's notes."""
+    """The onset times of each stem's notes: stem -> seconds `[notes]`."""
     return {
         group: np.array([now for now, message in part.events if is_onset(message)])
         for group, part in split_score(score).items()

@@ -192,6 +192,25 @@ def _contour(
     return pitch + singer.jitter_cents / 100 * (0.8 * shake + 0.7 * drift)
 
 
+@dataclass(frozen=True)
+class _Shift:
+    """Reads the spectra of speech, `BINS` of them, at the singer's bins below the edge, formants shifted."""
+
+    left: np.ndarray  # bin of the speech on the left of each
+    right_part: np.ndarray
+
+    @classmethod
+    def of(cls, hz: np.ndarray, formant: float) -> _Shift:
+        """For these frequencies; above 1, `formant` moves what was at a frequency up by this factor."""
+        position = np.minimum(hz / formant / (RATE / 2) * (BINS - 1), BINS - 2)
+        left = position.astype(int)
+        return cls(left, (position - left).astype(np.float32))
+
+    def read(self, spectra: np.ndarray) -> np.ndarray:
+        """`[T, BINS]` -> `[T, F]`."""
+        return spectra[:, self.left] * (1 - self.right_part) + spectra[:, self.left + 1] * self.right_part
+
+
 def _spectra(frames: _Frames, utterance: Utterance, singer: Singer) -> tuple[np.ndarray, np.ndarray]:
     """Power envelopes and aperiodicities for the synthesis, [T, FFT / 2 + 1] each, formants shifted."""
     known = np.clip(frames.source, 0, utterance.f0.size - 1)
@@ -200,37 +219,57 @@ def _spectra(frames: _Frames, utterance: Utterance, singer: Singer) -> tuple[np.
     logs = (1 - part) * utterance.envelope[low] + part * utterance.envelope[low + 1]
     noise = (1 - part) * utterance.aperiodicity[low] + part * utterance.aperiodicity[low + 1]
     hz = np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT
-    edge = EDGE_HZ * singer.formant
-    inner = hz < edge
-    position = np.minimum(hz[inner] / singer.formant / (RATE / 2) * (BINS - 1), BINS - 2)
-    left = position.astype(int)
-    right_part = (position - left).astype(np.float32)
+    inner = hz < EDGE_HZ * singer.formant
+    shift = _Shift.of(hz[inner], singer.formant)
 
-    out = np.empty((known.size, hz.size), np.float64)
-    out[:, inner] = logs[:, left] * (1 - right_part) + logs[:, left + 1] * right_part
-    air = _air(logs, hz[~inner] / edge, singer, frames.voiced)
-    vowel_air = np.log(np.exp(air).sum(axis=1) / np.exp(out[:, inner]).sum(axis=1))
-    # Noisy speech must not hiss on.
-    excess = np.where(frames.voiced, np.maximum(vowel_air - MOST_AIR_DB * DB, 0), 0)
-    out[:, ~inner] = air - excess[:, None]
+    envelope = np.empty((known.size, hz.size), np.float64)
+    envelope[:, inner] = shift.read(logs)
+    envelope[:, ~inner] = _air_of_voice(envelope[:, inner], logs, hz[~inner], frames, singer)
+    envelope = _levelled(envelope, hz, frames, singer)
+
+    aperiodicity = np.ones_like(envelope)
+    aperiodicity[:, inner] = _breath(shift.read(noise), hz[inner], frames, singer)
+    return np.exp(np.maximum(envelope, SILENT_LOG)), np.clip(aperiodicity, 0.001, 1.0)
+
+
+def _levelled(envelope: np.ndarray, hz: np.ndarray, frames: _Frames, singer: Singer) -> np.ndarray:
+    """Log power `[T, F]` with the singer's brightness and the frames' gains; no consonant drowns the vowels."""
     bright = singer.tilt_db * DB * np.clip(np.log2(np.maximum(hz, 1) / 300) / 4, 0, 1)
-    out += bright + (frames.gain_db * DB)[:, None]
-    loudness = np.log(np.exp(out).sum(axis=1))
-    most = np.where(frames.voiced, 6.0, -3.0) * DB  # a consonant must not be louder than the vowels
+    envelope = envelope + (bright + (frames.gain_db * DB)[:, None])
+    loudness = np.log(np.exp(envelope).sum(axis=1))
+    most = np.where(frames.voiced, 6.0, -3.0) * DB
     usual = np.median(loudness[frames.voiced]) if frames.voiced.any() else 0.0
-    out -= np.maximum(loudness - usual - most, 0)[:, None]
-    out[frames.source < 0] = SILENT_LOG
-    out = uniform_filter1d(out, 3, axis=0)  # no seam is sharper than three frames
+    envelope -= np.maximum(loudness - usual - most, 0)[:, None]
+    envelope[frames.source < 0] = SILENT_LOG
+    return uniform_filter1d(envelope, 3, axis=0)  # no seam is sharper than three frames
 
-    rough = np.ones_like(out)
-    clean = np.clip(0.01 + (hz[inner] / 7000) ** 1.5, 0, 1)  # the noise of a vowel that is not breathy
-    measured = noise[:, left] * (1 - right_part) + noise[:, left + 1] * right_part
+
+def _breath(measured: np.ndarray, hz: np.ndarray, frames: _Frames, singer: Singer) -> np.ndarray:
+    """Aperiodicity below the edge, `[T, F]`: what was measured, less noise in vowels, more with the singer's breath."""
+    clean = np.clip(0.01 + (hz / 7000) ** 1.5, 0, 1)  # the noise of a vowel that is not breathy
     steady = frames.voiced[:, None] & (measured[:, :20].mean(axis=1, keepdims=True) < 0.9)
     power = 1.8 - 1.5 * singer.breath
     voice = np.where(steady, measured, np.minimum(measured, 0.3 + clean)) ** power
     voice = np.minimum(voice, (clean + 0.6 * singer.breath) ** power + 0.05)
-    rough[:, inner] = np.where(frames.voiced[:, None], voice * (0.3 if singer.robot else 1.0), 1.0)
-    return np.exp(np.maximum(out, SILENT_LOG)), np.clip(rough, 0.001, 1.0)
+    return np.where(frames.voiced[:, None], voice * (0.3 if singer.robot else 1.0), 1.0)
+
+
+def _air_of_voice(
+    inner: np.ndarray, logs: np.ndarray, hz: np.ndarray, frames: _Frames, singer: Singer
+) -> np.ndarray:
+    """Log power above the edge, `[T, F]`, bounded in vowels, since noisy speech must not hiss on.
+
+    Args:
+        inner: log power below the edge.
+        logs: `[T, BINS]` log power of the speech.
+        hz: `[F]`, from the edge on.
+        frames: which of them are voiced.
+        singer: where the edge lies, and the level.
+    """
+    air = _air(logs, hz / (EDGE_HZ * singer.formant), singer, frames.voiced)
+    vowel_air = np.log(np.exp(air).sum(axis=1) / np.exp(inner).sum(axis=1))
+    excess = np.where(frames.voiced, np.maximum(vowel_air - MOST_AIR_DB * DB, 0), 0)
+    return air - excess[:, None]
 
 
 def _air(logs: np.ndarray, octaves_ratio: np.ndarray, singer: Singer, voiced: np.ndarray) -> np.ndarray:

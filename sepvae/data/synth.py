@@ -33,12 +33,21 @@ class Instrument(Protocol):
 
 
 def hertz(pitch: float | np.ndarray) -> float | np.ndarray:
-    """The frequency of a MIDI pitch."""
+    """The frequency of a MIDI pitch in hertz; of an array, that of each."""
     return 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
 
 
 def play_each(tone: Callable[[float, float], np.ndarray], notes: Sequence[Note], length: int) -> np.ndarray:
-    """Lay down one tone per note; tones of the same pitch and (to 20 ms) duration are computed once."""
+    """Lay down one tone per note; tones of the same pitch and (to 20 ms) duration are computed once.
+
+    Args:
+        tone: makes `[n]` from a MIDI pitch and seconds.
+        notes: what to play, in any order.
+        length: samples of the result.
+
+    Shape:
+        -> [L], L = length
+    """
     out = np.zeros(length, np.float32)
     known: dict[tuple[float, int], np.ndarray] = {}
     for note in notes:
@@ -58,6 +67,9 @@ def saw(cycles: np.ndarray, step: np.ndarray) -> np.ndarray:
         cycles: phase in cycles, not wrapped.
         step: phase advance per sample.
 
+    Shape:
+        both [L] -> [L]
+
     Source:
         Välimäki & Huovilainen 2007, polynomial band-limited step.
     """
@@ -72,7 +84,14 @@ def saw(cycles: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def oscillate(kind: str, cycles: np.ndarray, step: np.ndarray, width: float = 0.5) -> np.ndarray:
-    """One of "sine", "triangle", "saw", "pulse" at a phase in cycles."""
+    """One of "sine", "triangle", "saw", "pulse" at a phase in cycles; `width` is the pulse's, a share of its period.
+
+    Shape:
+        cycles and step as of `saw` -> [L]
+
+    Raises:
+        ValueError: another kind of wave.
+    """
     if kind == "sine":
         return np.sin(2 * np.pi * (cycles % 1.0)).astype(np.float32)
     if kind == "triangle":

@@ -74,29 +74,8 @@ def make_vocals(
     speaker, utterances = speech.draw(rng, SYLLABLES)
     singer, manner = choose_singer(utterances[0].pitch_hz, line.centre, rng)
     words = _Words(utterances)
-    lead = np.zeros(length, np.float32)
-    voices: dict[int, np.ndarray] = {}
-    others: dict[int, Singer] = {}
-    for phrase in line.phrases:
-        text = words.of(phrase)
-        own = replace(singer, spoken=phrase.role == "rap")
-        _lay(lead, phrase.notes, text, own, rng)
-        for index, notes in enumerate(phrase.harmonies):
-            if index not in others:
-                others[index] = _relative(singer, rng)
-                voices[index] = np.zeros(length, np.float32)
-            _lay(voices[index], notes, text, others[index], rng)
-    mix = effects.pan(
-        effects.compress(lead, rng.uniform(0.2, 0.6)), float(np.clip(rng.normal(0, 0.04), -0.2, 0.2))
-    )
-    if rng.random() < 0.45 and lead.any():
-        mix = mix + _doubles(lead, rng)
-    level = effects.rms(mix)
-    side = float(rng.uniform(0.4, 0.9))
-    for index, voice in voices.items():
-        position = side if index % 2 else -side
-        mix = mix + _at_level(effects.pan(voice, position), level, rng.uniform(*HARMONY_DB))
-    mix = treat_vocals(mix, tempo, rng)
+    lead, harmonies = _sing_phrases(line.phrases, words, singer, length, rng)
+    mix = treat_vocals(_mix_voices(lead, harmonies, rng), tempo, rng)
     if line.backing:
         mix = mix + _pads(line.backing, words, singer, length, effects.rms(mix), rng)
     chosen = {
@@ -106,9 +85,47 @@ def make_vocals(
         "manner": manner,
         "phrases": len(line.phrases),
         "roles": sorted({phrase.role for phrase in (*line.phrases, *line.backing)}),
-        "harmonies": len(voices),
+        "harmonies": len(harmonies),
     }
     return mix.astype(np.float32), chosen
+
+
+def _sing_phrases(
+    phrases: Sequence[Phrase], words: _Words, singer: Singer, length: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The lead and the voices that harmonise with it, `[L]` each; every harmony keeps its singer."""
+    lead = np.zeros(length, np.float32)
+    harmonies: list[np.ndarray] = []
+    singers: list[Singer] = []
+    for phrase in phrases:
+        text = words.of(phrase)
+        own = replace(singer, spoken=phrase.role == "rap")
+        _lay(lead, phrase.notes, text, own, rng)
+        for index, notes in enumerate(phrase.harmonies):
+            if index == len(harmonies):
+                singers.append(_relative(singer, rng))
+                harmonies.append(np.zeros(length, np.float32))
+            _lay(harmonies[index], notes, text, singers[index], rng)
+    return lead, harmonies
+
+
+def _mix_voices(lead: np.ndarray, harmonies: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """The lead in the middle, by chance doubled, the harmonies at its sides.
+
+    Shape:
+        `[L]` each -> `[2, L]`
+    """
+    mix = effects.pan(
+        effects.compress(lead, rng.uniform(0.2, 0.6)), float(np.clip(rng.normal(0, 0.04), -0.2, 0.2))
+    )
+    if rng.random() < 0.45 and lead.any():
+        mix = mix + _doubles(lead, rng)
+    level = effects.rms(mix)
+    side = float(rng.uniform(0.4, 0.9))
+    for index, voice in enumerate(harmonies):
+        position = side if index % 2 else -side
+        mix = mix + _at_level(effects.pan(voice, position), level, rng.uniform(*HARMONY_DB))
+    return mix
 
 
 class _Words:

@@ -126,7 +126,11 @@ def _any_silent(signals: npt.NDArray[np.float64]) -> bool:
 
 @functools.cache
 def museval_metrics() -> ModuleType:
-    """The metrics alone: importing all of museval wants the ffmpeg program, which scores do not need."""
+    """The metrics alone: importing all of museval wants the ffmpeg program, which scores do not need.
+
+    Raises:
+        SepvaeError: museval is not installed.
+    """
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
         raise SepvaeError("BSSEval needs museval: install sepvae[train], or evaluate without it")

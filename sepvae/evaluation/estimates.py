@@ -58,8 +58,8 @@ def evaluate_estimates(
     unknown = sorted(set(names or {}) - set(sources))
     if unknown:
         raise DataError(f"no source {unknown[0]!r} in {dataset}, it has {', '.join(sources)}")
-    manifest = corpora.scan(dataset, sources)
-    tracks = manifest.songs or manifest.tracks
+    track_set = corpora.scan(dataset, sources)
+    tracks = track_set.songs or track_set.tracks
     found = {track.name: find_stems(Path(estimates), track, names or {}) for track in tracks}
     folder = None if out is None else summary.output_folder(out)
     scores: dict[str, dict[str, list[WindowScore]]] = {}
@@ -71,7 +71,7 @@ def evaluate_estimates(
             bss[track.name] = measured.medians()
     report = {
         "model": Path(estimates).resolve().name,
-        "dataset": manifest.root.resolve().name,
+        "dataset": track_set.root.resolve().name,
         "sources": list(sources),
         "sample_rate": sorted({track.sample_rate for track in tracks}),
         "protocol": summary.protocol(max_seconds=max_seconds, museval=museval),

@@ -83,28 +83,23 @@ def evaluate(
         OutputError: a result cannot be written.
     """
     summary.check_seconds(max_seconds)
-    separator = _separator(model, device, quality, refine)
+    models = {"model": model, "frozen": frozen, "mask net": mask_net}
+    separators = _separators(models, device, quality, refine)
+    separator = separators["model"]
     sources, rate = separator.model.config.sources, separator.model.config.sample_rate
-    peers = {"frozen": frozen, "mask net": mask_net}
-    separators = {"model": separator} | {
-        label: _separator(peer, device, quality, refine) for label, peer in peers.items() if peer is not None
-    }
-    for label, other in separators.items():
-        if (other.model.config.sources, other.model.config.sample_rate) != (sources, rate):
-            raise DataError(f"the {label} has other sources or another rate than the model")
     equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
     folder = None if out is None else summary.output_folder(out)
-    manifest = corpora.scan(dataset, sources)
+    track_set = corpora.scan(dataset, sources)
     if others := sorted(corpora.stem_names(dataset) - set(sources)):
         logger.warning("left out of the mixtures, the model has no such source: %s", ", ".join(others))
     run = _Run(separators, equaliser, with_gates=gates, with_bss=museval, present=present)
-    tracks = manifest.songs or manifest.tracks
+    tracks = track_set.songs or track_set.tracks
     for track in progress(tracks, "Evaluating", console=Console(stderr=True), transient=True):
         run.take(track, max_seconds, folder)
     report = summary.plain(
         {
             "model": type(model).__name__ if isinstance(model, SeparationModel) else Path(model).name,
-            "dataset": manifest.root.resolve().name,
+            "dataset": track_set.root.resolve().name,
             "sources": list(sources),
             "sample_rate": rate,
             "protocol": {
@@ -252,6 +247,27 @@ class _Run:
             found["gates"] = verdicts(means, solos)
             found["solos"] = solos
         return found
+
+
+def _separators(
+    models: Mapping[str, ModelSource | None], device: str, quality: str, refine: int | None
+) -> dict[str, Separator]:
+    """A separator for each model that is given, all of the same sources and rate.
+
+    Raises:
+        DataError: one has others than the first.
+    """
+    made = {
+        label: _separator(model, device, quality, refine)
+        for label, model in models.items()
+        if model is not None
+    }
+    configs = {label: separator.model.config for label, separator in made.items()}
+    first = next(iter(configs.values()))
+    for label, config in configs.items():
+        if (config.sources, config.sample_rate) != (first.sources, first.sample_rate):
+            raise DataError(f"the {label} has other sources or another rate than the model")
+    return made
 
 
 def _separator(model: ModelSource, device: str, quality: str, refine: int | None) -> Separator:

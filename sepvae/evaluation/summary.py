@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sepvae.audio.partial import write_whole
+from sepvae.atomic import write_whole
 from sepvae.errors import DataError, OutputError
 from sepvae.evaluation import bss_eval
 from sepvae.signal import metrics

@@ -16,7 +16,11 @@ MODELS: dict[str, type[SeparationModel]] = {"SeparationVAE": SeparationVAE, "Mas
 
 
 def config_dict(model: nn.Module) -> dict[str, Any]:
-    """Name and config of a model as plain JSON values, which `build` takes."""
+    """Name and config of a model as plain JSON values, which `build` takes.
+
+    Raises:
+        CheckpointError: its class is not in the table.
+    """
     for name, kind in MODELS.items():
         if type(model) is kind:
             return {"class": name, **dataclasses.asdict(model.config)}

@@ -31,12 +31,12 @@ class LevelScale(nn.Module):
         return (log_power - self.mean[:, None]) / LEVEL_SCALE
 
     def restore(self, x: Tensor) -> Tensor:
-        """Undo `normalise`."""
+        """Undo `normalise`: `[..., N, T]` -> the same."""
         return x * LEVEL_SCALE + self.mean[:, None]
 
 
 def log_power(P: Tensor) -> Tensor:
-    """Natural logarithm with the variance floor added, finite on silence."""
+    """Natural logarithm of a power of any shape with the variance floor added, finite on silence."""
     return torch.log(P + VARIANCE_FLOOR)
 
 

@@ -41,7 +41,7 @@ class Gaussian:
     log_sd: Tensor
 
     def sample(self, generator: Generators = None, temperature: float = 1.0) -> Tensor:
-        """Reparametrised draw, with the standard deviation scaled by `temperature`."""
+        """Reparametrised draw `[B, D, F, T]`, with the standard deviation scaled by `temperature`."""
         return self.mean + temperature * normal_like(self.mean, generator) * self.log_sd.exp()
 
     def detach(self) -> Gaussian:

@@ -151,6 +151,9 @@ class SeparationModel(nn.Module):
 
         Shape: X complex `[B, 2, F, T]`, present `[B, K]` of 0 and 1 (None: all are there) -> `[B, K, 2, N, T]`,
         float32.
+
+        Raises:
+            ShapeError: X is not complex or has another shape.
         """
         if X.ndim != 4 or X.shape[1] != 2 or X.shape[2] != self.bands.n_bins or not X.is_complex():
             raise ShapeError(

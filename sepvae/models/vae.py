@@ -156,6 +156,9 @@ class SourceVAE(nn.Module):
             P: banded power per channel.
 
         Shape: `[B, 2, N, T]`, T a multiple of 8.
+
+        Raises:
+            ShapeError: another shape.
         """
         if P.ndim != 4 or P.shape[1:3] != (2, self.config.bands) or P.shape[3] % FRAME_MULTIPLE:
             raise ShapeError(

@@ -36,6 +36,9 @@ class Bands(nn.Module):
         """Average over the bins of each band.
 
         Shape: P `[..., F, T]` -> `[..., N, T]`.
+
+        Raises:
+            ShapeError: another number of bins.
         """
         if P.shape[-2] != self.n_bins:
             raise ShapeError(f"expected {self.n_bins} bins on axis -2, found {list(P.shape)}")
@@ -64,6 +67,9 @@ class Bands(nn.Module):
         """Give every bin the value of its band.
 
         Shape: V `[..., N, T]` -> `[..., F, T]`.
+
+        Raises:
+            ShapeError: another number of bands.
         """
         self._check_bands(V)
         V = V.transpose(-1, -2)  # [..., T, N], as an STFT lies in memory

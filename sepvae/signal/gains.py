@@ -76,6 +76,9 @@ def fit_gains(
 
     Shape: P `[N, M]` (M frames), V `[K, N, M]`, sizes `[N]`, basis `[E, N]` -> log-gains `[K, E]`.
 
+    Raises:
+        ShapeError: steps < 0, or P and V do not go together.
+
     Source: the multiplicative updates for the Itakura-Saito divergence of Fevotte, Bertin & Durrieu 2009, with the
     decoded variances as fixed atoms, without their exponent 1/2, with P / V bounded, and with shrinking in place of
     their convergence.

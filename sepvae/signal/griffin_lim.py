@@ -32,6 +32,9 @@ def griffin_lim(
 
     Shape: magnitude `[C, F, T]`, T = stft.frames(length) -> `[C, L]`.
 
+    Raises:
+        ShapeError: another rank, or a value out of its range.
+
     Source: Perraudin, Balazs & Sondergaard 2013, "A fast Griffin-Lim algorithm".
     """
     if magnitude.ndim != 3 or iterations < 0 or not 0 <= momentum < 1:

@@ -52,6 +52,9 @@ class STFT(nn.Module):
         """Analyse a signal.
 
         Shape: x `[..., L]`, L >= 1 -> complex `[..., F, T]`, F = n_fft / 2 + 1, T = ceil(L / hop) + n_fft / hop - 1.
+
+        Raises:
+            ShapeError: no sample.
         """
         length = x.shape[-1]
         if length < 1:
@@ -90,6 +93,9 @@ class STFT(nn.Module):
         """Synthesise the signal of `length` samples whose STFT is `X`.
 
         Shape: X `[..., F, T]` -> `[..., L]`, T = frames(length).
+
+        Raises:
+            ShapeError: X is no STFT of this length.
         """
         if X.shape[-2] != self.n_fft // 2 + 1 or X.shape[-1] != self.frames(length):
             expected = f"[..., {self.n_fft // 2 + 1}, {self.frames(length)}]"

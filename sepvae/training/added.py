@@ -158,9 +158,7 @@ class AddedModule(SeparationModule):
         Shape: like complex `[B, C, F, T]` -> the same.
         """
         batch, channels, _, frames = like.shape
-        log_variance = self.model.source_vae(source).sample(frames, batch, noise)[
-            :, :channels
-        ]  # [B, C, N, T]
+        log_variance = self.model.source_vae(source).sample(frames, batch, noise)[:, :channels]  # B, C, N, T
         amplitude = self.model.bands.expand(torch.exp(0.5 * log_variance.float()))
         parts = normal_like(torch.view_as_real(like), noise) * 0.5**0.5  # [B, C, F, T, 2]
         return amplitude * torch.view_as_complex(parts)

@@ -91,7 +91,10 @@ class SpectrogramModule(lightning.LightningModule):
         ]
 
     def output_error(self, targets: Targets, log_variance: Tensor) -> Tensor:
-        """Mean error of the Wiener-filtered sources in dB."""
+        """Mean error of the Wiener-filtered sources in dB.
+
+        Shape: log_variance `[B, K, 2, N, T]` -> `[]`.
+        """
         M = wiener.masks(log_variance)[:, :, : targets.channels]
         P_mix = targets.P_mix[:, : targets.channels]
         return output_error_db(M, P_mix, targets.P, targets.cross, self.model.bands.sizes).mean()
@@ -108,7 +111,10 @@ class SpectrogramModule(lightning.LightningModule):
         return self.output_error(targets, torch.stack(chosen, 1).float())
 
     def in_best_order(self, targets: Targets, log_variance: Tensor) -> Targets:
-        """The targets, with the sources that share a VAE in the order that fits the estimates best."""
+        """The targets, with the sources that share a VAE in the order that fits the estimates best.
+
+        Shape: log_variance `[B, K, 2, N, T]`.
+        """
         alike = self.model.config.alike
         if not alike:
             return targets

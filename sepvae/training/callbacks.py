@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from sepvae.atomic import whole_file
+from sepvae.errors import RecipeError
 from sepvae.evaluation.plots import spectrograms
 from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.separation import SeparationModel
@@ -26,15 +27,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
     ) -> None:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        try:
-            with draft.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        with whole_file(target) as file:
+            torch.save(checkpoint, file)
 
 
 class WeightEMA(WeightAveraging):
@@ -170,9 +164,17 @@ class Compile(Callback):
 
     Args:
         backend: of `torch.compile`, such as `inductor`.
+
+    Raises:
+        RecipeError: torch has no such backend.
     """
 
     def __init__(self, backend: str) -> None:
+        if backend not in torch.compiler.list_backends(exclude_tags=()):
+            known = ", ".join(torch.compiler.list_backends())
+            raise RecipeError(
+                f"trainer.compile must be null or a backend of torch.compile ({known}), found {backend!r}"
+            )
         self.backend = backend
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sepvae.data.clips import ValidationWindows
-from sepvae.data.corpora import Manifest, scan
+from sepvae.data.corpora import TrackSet, scan
 from sepvae.data.mixing import WHOLE, ExcerptStream, MixingConfig, Mixture, Share
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationModel
@@ -142,8 +142,8 @@ class MixtureData(lightning.LightningDataModule):
         share = self.own_share()
         return DataLoader(NumberedWindows(self.valid, share.rank, share.world), batch_size=None)
 
-    def manifest(self) -> dict[str, Any]:
-        """Tracks, hours and a hash of every set: what the weights have seen."""
+    def describe_sets(self) -> dict[str, Any]:
+        """Tracks, hours and a hash of every set, by its name: what the weights have seen."""
         return {Path(root).name: describe_set(scan(root, self.shape.sources)) for root in self.roots()}
 
     def roots(self) -> list[str]:
@@ -151,15 +151,15 @@ class MixtureData(lightning.LightningDataModule):
         return [str(root) for root in (self.config.train, *self.config.valid)]
 
 
-def describe_set(manifest: Manifest) -> dict[str, Any]:
+def describe_set(track_set: TrackSet) -> dict[str, Any]:
     """Size of a set, and a sha256 over the names, sizes and lengths of its files."""
     lines = [
         f"{track.name}/{path.name} {path.stat().st_size} {track.frames} {track.sample_rate}"
-        for track in manifest
+        for track in track_set
         for path in track.files.values()
     ]
     return {
-        "tracks": len(manifest),
-        "hours": round(sum(track.seconds for track in manifest) / 3600, 3),
+        "tracks": len(track_set),
+        "hours": round(sum(track.seconds for track in track_set) / 3600, 3),
         "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
     }

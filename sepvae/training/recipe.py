@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sepvae.data.corpora import MANIFEST_NAME
 from sepvae.errors import RecipeError
 from sepvae.resources import resource_dir
 
@@ -86,7 +87,7 @@ def _missing(values: Any, prefix: str = "") -> Iterator[str]:
 
 def _prepared_sources(root: str) -> ListConfig:
     """`${prepared:ROOT}`: the sources that the manifest of a prepared set names."""
-    path = Path(root) / "manifest.json"
+    path = Path(root) / MANIFEST_NAME
     try:
         sources = json.loads(path.read_text(encoding="utf-8"))["sources"]
         return OmegaConf.create([str(source) for source in sources])
@@ -97,7 +98,11 @@ def _prepared_sources(root: str) -> ListConfig:
 
 
 def one_source(config: DictConfig) -> DictConfig:
-    """Narrow a recipe to its `source`, if it names one: only this source's VAE, in a run folder of its own."""
+    """Narrow a recipe to its `source`, if it names one: only this source's VAE, in a run folder of its own.
+
+    Raises:
+        RecipeError: the stage is not `vae`, or the recipe has no such source.
+    """
     source = config.get("source")
     if source is None:
         return config

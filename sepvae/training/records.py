@@ -31,7 +31,7 @@ LEAVE_WEIGHTS = ("run_dir", "init", "card", "logger", "trainer", *SETS)
 """Values that may change while a run goes on: hashes tell what they mean for the weights, or they mean nothing."""
 
 
-def write_records(run_dir: Path, config: DictConfig, manifest: Mapping[str, Any]) -> None:
+def write_records(run_dir: Path, config: DictConfig, sets: Mapping[str, Any]) -> None:
     """Write the recipe as composed, the versions of the packages with the commit, and the hashes of the data.
 
     `state.json` says what the run started from, and that it is not finished.
@@ -43,7 +43,7 @@ def write_records(run_dir: Path, config: DictConfig, manifest: Mapping[str, Any]
         run_dir.mkdir(parents=True, exist_ok=True)
         write_state(run_dir, config, finished=False)
         OmegaConf.save(config, run_dir / RECIPE_NAME, resolve=True)
-        for name, content in (("versions.json", versions()), (DATA_NAME, manifest)):
+        for name, content in (("versions.json", versions()), (DATA_NAME, sets)):
             _write_json(run_dir / name, content)
     except OSError as error:
         raise OutputError(f"cannot write the run folder {run_dir}: {error.strerror}") from error
@@ -72,11 +72,11 @@ def is_finished(config: DictConfig) -> bool:
     return _read_json(run_dir / STATE_NAME) == {"finished": True, "init": _hashes(config)}
 
 
-def check_resume(config: DictConfig, manifest: Mapping[str, Any]) -> None:
+def check_resume(config: DictConfig, sets: Mapping[str, Any]) -> None:
     """Refuse to go on with a checkpoint that is not this recipe's, and tell what has changed since it was written.
 
     Args:
-        manifest: size and hash of every set, by its name.
+        sets: size and hash of every set, by its name.
 
     Raises:
         RecipeError: another stage, model or `init`; or other values where there is no step left to train with them.
@@ -95,7 +95,7 @@ def check_resume(config: DictConfig, manifest: Mapping[str, Any]) -> None:
             f"{run_dir} holds a run with another {wrong[0]}: remove it, or give another run_dir="
         )
     known = _read_json(run_dir / DATA_NAME)
-    changed += [f"the set {name}" for name, entry in manifest.items() if known.get(name, entry) != entry]
+    changed += [f"the set {name}" for name, entry in sets.items() if known.get(name, entry) != entry]
     if before and changed:
         logger.warning("%s goes on, but changed since it began: %s", run_dir, ", ".join(changed))
 
@@ -127,7 +127,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def export(
-    model: SeparationModel, config: DictConfig, folder: Path, steps: int, data: Mapping[str, Any]
+    model: SeparationModel, config: DictConfig, folder: Path, steps: int, sets: Mapping[str, Any]
 ) -> Path:
     """Write a model folder whose card says where the weights come from.
 
@@ -136,7 +136,7 @@ def export(
         config: the recipe that it was trained with.
         folder: the model folder.
         steps: optimisation steps so far.
-        data: size and hash of every set, by its name.
+        sets: size and hash of every set, by its name.
 
     Returns:
         The folder.
@@ -144,7 +144,7 @@ def export(
     training: dict[str, Any] = {
         "recipe": _without_folders(config),
         "steps": steps,
-        "data": data,
+        "data": sets,
         **versions(),
     }
     parents = [read_card(origin) for origin in origins(config)]
@@ -152,7 +152,7 @@ def export(
         training["init"] = [
             {"sha256": parent["weights"]["sha256"], **parent.get("training", {})} for parent in parents
         ]
-    card = {**inherited(parents, _own_recordings(data)), **plain(config.card)}
+    card = {**inherited(parents, _own_recordings(sets)), **plain(config.card)}
     if config.stage == "encoders":  # the separation is that of the model it started from
         kept = ("name", "description", "scores", "data", "licence")
         card |= {key: parents[0][key] for key in kept if key in parents[0]}
@@ -196,10 +196,10 @@ def score(
         into_card(folder, evaluate(folder, root, museval=False, max_seconds=max_seconds, present=present))
 
 
-def _own_recordings(data: Mapping[str, Any]) -> dict[str, str]:
+def _own_recordings(sets: Mapping[str, Any]) -> dict[str, str]:
     """What a card says of data that the recipe does not name."""
-    sets = ", ".join(f"{name}: {entry['tracks']} tracks, {entry['hours']} h" for name, entry in data.items())
-    return {"name": "own recordings", "what": sets, "licence": "not stated", "credit": ""}
+    what = ", ".join(f"{name}: {entry['tracks']} tracks, {entry['hours']} h" for name, entry in sets.items())
+    return {"name": "own recordings", "what": what, "licence": "not stated", "credit": ""}
 
 
 def _without_folders(config: DictConfig) -> dict[str, Any]:

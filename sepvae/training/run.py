@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint
+from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError
 from sepvae.models.build import build
@@ -129,7 +129,7 @@ def fit(config: DictConfig) -> Path:
     typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
-    manifest = data.manifest()
+    sets = data.describe_sets()
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
     if config.stage in ("separation", "mask_net") and others:
         logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
@@ -138,9 +138,9 @@ def fit(config: DictConfig) -> Path:
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
     if resume is not None:
-        records.check_resume(config, manifest)
+        records.check_resume(config, sets)
     if trainer.is_global_zero:
-        records.write_records(run_dir, config, manifest)
+        records.write_records(run_dir, config, sets)
     if resume is None:
         set_levels(module.model, config, data)
     with warnings.catch_warnings():
@@ -151,7 +151,7 @@ def fit(config: DictConfig) -> Path:
     if trainer.is_global_zero:
         best = config.trainer.export == "best"
         steps = take_best(module, run_dir) if best else trainer.global_step
-        records.export(module.model, config, folder, steps, manifest)
+        records.export(module.model, config, folder, steps, sets)
         if config.stage in SEPARATES and config.trainer.score_seconds != 0:
             records.score(
                 folder,
@@ -252,19 +252,6 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> int:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Copy a model folder to another place, at once."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    aside = draft.with_name(f"{draft.name}.old")
-    try:
+    with draft_folder(target) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
-        draft.chmod(0o755)
-        if target.exists():
-            target.rename(aside)
-        draft.rename(target)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
-        raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        publish_folder(draft, target)

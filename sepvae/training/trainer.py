@@ -115,7 +115,11 @@ def strategy(config: DictConfig) -> str | Strategy:
 
 
 def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Callback]:
-    """Checkpoints, the moving average, examples, and what else the recipe asks for."""
+    """Checkpoints, the moving average, examples, and what else the recipe asks for.
+
+    Raises:
+        RecipeError: values that contradict each other, or an unknown backend of `torch.compile`.
+    """
     settings, folder = config.trainer, run_dir / "checkpoints"
     average = WeightEMA(float(settings.ema_decay), int(settings.ema_start))
     made: list[Callback] = [average]
@@ -142,10 +146,10 @@ def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Call
     if settings.compile:
         made.append(Compile(str(settings.compile)))
     if config.stage == "separation":
-        manifest = data.manifest()
+        sets = data.describe_sets()
         made.append(
             FrozenExport(
-                average, lambda model, step: records.export(model, config, run_dir / "frozen", step, manifest)
+                average, lambda model, step: records.export(model, config, run_dir / "frozen", step, sets)
             )
         )
     return made

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sepvae.audio import AudioReader
-from sepvae.batch.jobs import Job, find_jobs, read_manifest
+from sepvae.batch.jobs import Job, find_jobs, read_input_list
 from sepvae.errors import AudioFileError
 
 
@@ -144,4 +144,4 @@ def test_stdin_is_an_input_only_where_it_was_kept(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_lists_inputs(content: bytes, expected: list[str]) -> None:
-    assert read_manifest(io.BytesIO(content)) == expected
+    assert read_input_list(io.BytesIO(content)) == expected

@@ -9,8 +9,9 @@ import pytest
 from sepvae.data import effects
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE
+from sepvae.data.instruments import bass_instrument
 from sepvae.data.kits import Samples
-from sepvae.data.players import bass_instrument, make_bass
+from sepvae.data.players import make_bass
 from sepvae.data.producer import (
     MIX_PEAK,
     STEM_LEVELS_DB,

@@ -33,14 +33,14 @@ def test_scan_copes_with_missing_stems_lengths_channels_and_rates(
     put(tmp_path / "a" / "mixture.wav", noise(rng))  # no source: ignored
     put(tmp_path / ".draft" / "bass.wav", noise(rng))
     (tmp_path / "empty").mkdir()
-    manifest = scan(tmp_path)
-    assert [track.name for track in manifest] == ["a", "b"]
-    a, b = manifest.tracks
+    track_set = scan(tmp_path)
+    assert [track.name for track in track_set] == ["a", "b"]
+    a, b = track_set.tracks
     assert (a.sample_rate, a.frames, set(a.files), a.solo) == (11025, 800, {"bass"}, True)
     assert (b.sample_rate, b.frames, set(b.files), b.solo) == (RATE, 900, {"vocals", "drums"}, False)
     assert a.seconds == 800 / 11025
-    assert manifest.songs == (b,)
-    assert manifest.with_source("drums") == (b,)
+    assert track_set.songs == (b,)
+    assert track_set.with_source("drums") == (b,)
 
 
 @pytest.mark.parametrize("name", ["bass.WAV", "bass.m4a"])
@@ -51,6 +51,16 @@ def test_a_source_in_a_file_that_is_not_read_is_no_silence(
     (tmp_path / "song" / name).write_bytes(b"audio")
     with pytest.raises(DataError, match=f"{name}: files of a set end in"):
         scan(tmp_path)
+    assert len(scan(tmp_path, ["drums"])) == 1
+
+
+def test_a_source_in_another_case_is_no_silence(tmp_path: Path, rng: np.random.Generator) -> None:
+    put(tmp_path / "one" / "drums.wav", noise(rng))
+    put(tmp_path / "two" / "Drums.wav", noise(rng))
+    for sources in (["drums"], ["drums", "Drums"]):
+        with pytest.raises(DataError, match=r"rums\.wav: its name differs .* only in case"):
+            scan(tmp_path, sources)
+    (tmp_path / "two" / "Drums.wav").rename(tmp_path / "two" / "Drums.txt")
     assert len(scan(tmp_path, ["drums"])) == 1
 
 

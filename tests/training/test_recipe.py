@@ -169,6 +169,8 @@ def test_a_missing_folder_is_told_before_anything_starts(tmp_path: Path, setting
         ("trainer.ema_decay=2", "trainer.ema_decay"),
         ("trainer.precision=bf17", "Precision 'bf17' is invalid"),
         ("trainer.strategy=foo", "invalid strategy name"),
+        ("trainer.compile=foo", "trainer.compile must be null or a backend .* inductor.*, found 'foo'"),
+        ("trainer.compile=true", "trainer.compile must be null .*, found 'True'"),
         ("data.workers=-1", "data.workers"),
         ("data.valid=nowhere", "data.valid"),
         ("data.mixing.batch_size=0", "data.mixing.batch_size"),

@@ -224,6 +224,23 @@ def file_of(folder: Path, stem: str, extensions: Iterable[str] = (".wav", ".flac
     return next((p for extension in extensions if (p := folder / f"{stem}{extension}").is_file()), None)
 
 
+def check_names(tracks: Iterable[RawTrack]) -> None:
+    """Refuse sources whose names differ only in case: they are hardly meant apart, and some file systems mix them up.
+
+    Raises:
+        DataError: naming both, each with a file.
+    """
+    first: dict[str, tuple[str, Path]] = {}
+    for track in tracks:
+        for source, files in track.stems.items():
+            same, path = first.setdefault(source.casefold(), (source, files[0].path))
+            if same != source:
+                raise DataError(
+                    f"two sources whose names differ only in case, {same} and {source}: "
+                    f"{path} and {files[0].path}"
+                )
+
+
 def locate(root: Path, *markers: str, inside: Sequence[str] = ()) -> Path:
     """The folder that has at least one of the markers right under it: the root, or a folder in it of a usual name.
 

@@ -16,14 +16,26 @@ from sepvae.data.datasets.base import (
     RawTrack,
     StemFile,
     audio_files,
+    check_names,
     folders_of,
     held_out,
 )
 from sepvae.errors import DataError
 
 
+class _OwnRecordings(Dataset):
+    """What holds for anybody's own recordings, whatever their layout."""
+
+    licence = "that of the recordings"
+    credit = ""
+    homepage = ""
+    size = "any"
+    sample_rate = 44100
+    channels = 2
+
+
 @dataclass(frozen=True)
-class Stems(Dataset):
+class Stems(_OwnRecordings):
     """Any folder `<track>/<source>.<ext>`, with or without `train`, `valid` and `test` above the tracks.
 
     Args:
@@ -35,12 +47,6 @@ class Stems(Dataset):
 
     name = "stems"
     title = "A folder of tracks, each with one audio file per source"
-    licence = "that of the recordings"
-    credit = ""
-    homepage = ""
-    size = "any"
-    sample_rate = 44100
-    channels = 2
 
     only: tuple[str, ...] = ()
     rest: str = ""
@@ -64,6 +70,7 @@ class Stems(Dataset):
         kept = [track for track in found.values() if track is not None]
         if not kept:
             raise DataError(f"expected <track>/<source>.<wav|flac|mp3|...> under {root}")
+        check_names(kept)
         sources = set(self.sources(kept))
         for folder, track in found.items():
             _check_others(folder, sources - set(track.stems if track is not None else ()))
@@ -96,7 +103,7 @@ class Stems(Dataset):
 
 
 @dataclass(frozen=True)
-class Solos(Dataset):
+class Solos(_OwnRecordings):
     """Any folder `<source>/**`: recordings of one source each, which need not belong together.
 
     What is kept for validation is mixed there: the first recording of each source, the second of each, and so on.
@@ -107,12 +114,6 @@ class Solos(Dataset):
 
     name = "solos"
     title = "A folder per source, with recordings of that source alone"
-    licence = "that of the recordings"
-    credit = ""
-    homepage = ""
-    size = "any"
-    sample_rate = 44100
-    channels = 2
     together = False
 
     valid: float = 0.1
@@ -140,6 +141,7 @@ class Solos(Dataset):
                 kept[source] = [StemFile(paths[name]) for name in sorted(held)]
         if not tracks:
             raise DataError(f"expected <source>/<anything>.<wav|flac|mp3|...> under {root}")
+        check_names(tracks)
         for index in range(max(map(len, kept.values()), default=0)):
             stems = {source: (parts[index % len(parts)],) for source, parts in kept.items()}
             tracks.append(RawTrack("valid", f"mixture-{index:04d}", stems))

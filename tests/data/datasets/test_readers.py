@@ -259,6 +259,24 @@ def test_two_files_for_one_stem_are_refused(tmp_path: Path) -> None:
         find("stems").tracks(tmp_path)
 
 
+@pytest.mark.parametrize("files", [("one/drums.wav", "one/Drums.flac"), ("one/Drums.wav", "two/drums.wav")])
+def test_stems_that_differ_only_in_case_are_refused(tmp_path: Path, files: tuple[str, str]) -> None:
+    for file in (*files, "one/bass.wav", "two/bass.wav"):
+        put_noise(tmp_path / file)
+    with pytest.raises(DataError, match=r"only in case, (drums and Drums|Drums and drums): .*rums\.\w+ and "):
+        find("stems").tracks(tmp_path)
+    assert len(find("stems").with_options({"only": "bass"}).tracks(tmp_path)) == 2
+
+
+def test_solos_whose_sources_differ_only_in_case_are_refused(tmp_path: Path) -> None:
+    for source in ("Drums", "drums"):
+        put_noise(tmp_path / source / "1.wav")
+    if (tmp_path / "DRUMS").exists():
+        pytest.skip("the file system does not tell case")
+    with pytest.raises(DataError, match=r"only in case, Drums and drums: .* and "):
+        find("solos").tracks(tmp_path)
+
+
 def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(layouts: Layouts) -> None:
     dataset = find("solos")
     tracks = dataset.tracks(layouts("solos"))

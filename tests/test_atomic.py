@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sepvae.audio import partial
-from sepvae.audio.partial import PartialFile, sweep, write_whole
+from sepvae import atomic
+from sepvae.atomic import PartialFile, draft_folder, publish_folder, sweep, whole_file, write_whole
 
 MAKER = """
 import sys, time
 from pathlib import Path
-from sepvae.audio.partial import PartialFile
+from sepvae.atomic import PartialFile
 partial = PartialFile(Path(sys.argv[1]))
 print("made", flush=True)
 time.sleep(60)
@@ -48,6 +48,33 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
         write_whole(tmp_path / "no" / "a", b"")
 
 
+def half_a_file(folder: Path) -> None:
+    with whole_file(folder / "a") as file:
+        file.write(b"two")
+        raise KeyboardInterrupt
+
+
+def half_a_folder(folder: Path) -> None:
+    with draft_folder(folder / "model") as draft:
+        (draft / "card").write_bytes(b"two")
+        raise KeyboardInterrupt
+
+
+def test_a_maker_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for path in (tmp_path / "a", tmp_path / "model" / "card"):
+        path.write_bytes(b"one")
+    for half_written in (half_a_file, half_a_folder):
+        with pytest.raises(KeyboardInterrupt):
+            half_written(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "model"]
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "model" / "card").read_bytes() == b"one"
+    with draft_folder(tmp_path / "model") as draft:
+        publish_folder(draft, tmp_path / "model")
+    assert not any((tmp_path / "model").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "model"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="locks")
 def test_a_file_system_without_locks_gets_its_file_and_is_not_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -66,7 +93,7 @@ def test_a_file_system_without_locks_gets_its_file_and_is_not_swept(
 def test_no_file_is_renamed_while_it_is_open_where_that_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partial, "fcntl", None)  # as on Windows
+    monkeypatch.setattr(atomic, "fcntl", None)  # as on Windows
     made = PartialFile(tmp_path / "a")
     descriptor = made._lock
     os.fstat(descriptor)

@@ -1,11 +1,17 @@
-"""Files in the making: under a temporary name until they are complete, and gone when their maker is."""
+"""Files and folders that appear complete or not at all: made under a temporary name beside their final one.
+
+What a killed process leaves of a file is known by its name and its lock, and `sweep` removes it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -63,8 +69,9 @@ class PartialFile:
         self._lock = -1
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file so that it is there complete or not at all.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing; it gets its name, replacing what had it, when the block ends without an error.
 
     Raises:
         OSError: it cannot be written.
@@ -72,11 +79,55 @@ def write_whole(path: Path, content: bytes) -> None:
     partial = PartialFile(path)
     try:
         with partial.temporary.open("wb") as file:
-            file.write(content)
+            yield file
         partial.sync()
         partial.publish()
     finally:
         partial.discard()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file so that it is there complete or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside a path, to be filled and renamed to it within the block; a failure leaves nothing of it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new-{secrets.token_hex(4)}")
+    draft.mkdir()
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def publish_folder(draft: Path, path: Path) -> None:
+    """Give a draft its final name; a folder that had it is removed afterwards, and has it again if this fails.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+    try:
+        if path.exists():
+            path.rename(aside)
+        draft.rename(path)
+    except BaseException:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
