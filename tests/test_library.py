@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,14 +151,14 @@ class SmallDevice:
     """Lets a model run as if its device had memory for so many frames only."""
 
     def __init__(self, model: SeparationVAE, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.frames, self.refused, self._inner = frames, 0, model.log_variances
-        monkeypatch.setattr(model, "log_variances", self.log_variances)
+        self.frames, self.refused, self._inner = frames, 0, model.log_variances_of
+        monkeypatch.setattr(model, "log_variances_of", self.log_variances)
 
-    def log_variances(self, X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
-        if X.shape[-1] > self.frames:
+    def log_variances(self, P: torch.Tensor, *others: Any) -> torch.Tensor:
+        if P.shape[-1] > self.frames:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return self._inner(X, present)
+        return self._inner(P, *others)
 
 
 @pytest.mark.parametrize("length", [30_000, 200_000])
@@ -184,7 +185,7 @@ def test_a_device_with_no_memory_at_all_is_one_clear_error(
     SmallDevice(tiny_model, 0, monkeypatch)
     with pytest.raises(SepvaeError, match="too little memory even for the shortest chunk"):
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
-    monkeypatch.setattr(tiny_model, "log_variances", lambda X, present: torch.zeros(1) @ torch.zeros(2))
+    monkeypatch.setattr(tiny_model, "log_variances_of", lambda *_: torch.zeros(1) @ torch.zeros(2))
     with pytest.raises(RuntimeError, match="size"):  # other faults are not taken for that
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
 

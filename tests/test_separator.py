@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -393,16 +394,16 @@ def test_a_failure_half_way_leaves_nothing(
     error: type[BaseException],
 ) -> None:
     calls = 0
-    real = separator.model.log_variances
+    real = separator.model.log_variances_of
 
-    def failing(X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
+    def failing(*args: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise error
-        return real(X, present)
+        return real(*args)
 
-    monkeypatch.setattr(separator.model, "log_variances", failing)
+    monkeypatch.setattr(separator.model, "log_variances_of", failing)
     path = song(tmp_path, np.tile(noise, 4))
     with pytest.raises(error):
         separator.separate_file(path, tmp_path / "out")

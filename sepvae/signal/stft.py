@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from sepvae.errors import ShapeError
 
-
 BLOCK_FRAMES = 64
 """Frames that are transformed at a time: few enough for a processor's cache, which takes a third of the time."""
 

@@ -94,21 +94,21 @@ def taught(
     level = bands.merge(S.abs().square()).mean((1, 2), keepdim=True)  # [K, 1, 1, T]
     known = torch.log(level + 1e-10).expand(-1, 2, bands.count, -1)[None]
 
-    def log_variances(X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
-        assert X.shape[-1] == known.shape[-1]  # the whole in one chunk
-        return known
+    def log_variances(P: torch.Tensor, P_side: torch.Tensor, frames: slice, *_: object) -> torch.Tensor:
+        assert P.shape[-1] == known.shape[-1]  # the whole in one chunk
+        return known[..., frames]
 
-    monkeypatch.setattr(tiny_model, "log_variances", log_variances)
+    monkeypatch.setattr(tiny_model, "log_variances_of", log_variances)
     return tiny_model, drums + bass, drums
 
 
 def test_hits_go_to_the_drums_and_notes_away_from_them(
     tiny_model: SeparationVAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def undecided(X: torch.Tensor, present: torch.Tensor | None = None) -> torch.Tensor:
-        return torch.zeros(1, 4, 2, tiny_model.bands.count, X.shape[-1])
+    def undecided(P: torch.Tensor, P_side: torch.Tensor, frames: slice, *_: object) -> torch.Tensor:
+        return torch.zeros(1, 4, *P[0, ..., frames].shape)
 
-    monkeypatch.setattr(tiny_model, "log_variances", undecided)
+    monkeypatch.setattr(tiny_model, "log_variances_of", undecided)
     song = np.zeros((2, RATE), np.float32)
     song[:, RATE // 4] = 0.9
     song[:, RATE // 2 :] = 0.3 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE // 2))
