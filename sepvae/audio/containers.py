@@ -1,4 +1,4 @@
-"""What the bytes of Ogg and MPEG files say about their own completeness, which their decoders keep to themselves."""
+"""What the bytes of Ogg, MPEG and FLAC files say about their own completeness; their decoders keep it to themselves."""
 
 from __future__ import annotations
 
@@ -151,13 +151,18 @@ def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
     return page if ogg_checksum(page[:22] + bytes(4) + page[26:]) == stored else None
 
 
+def flac_count(path: Path) -> int | None:
+    """Position of the five bytes whose last 36 bits count a FLAC file's samples; None for another file."""
+    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        begin = _after_tags(data)
+        return begin + 21 if data[begin : begin + 4] == b"fLaC" else None
+
+
 def scan_mpeg(path: Path) -> MpegScan | None:
     """Walk over the frames of an MPEG audio file; None where no two of them follow each other."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         end = _before_tags(data)
-        begin = 0
-        while tag := _tag_bytes(data, begin):
-            begin += tag
+        begin = _after_tags(data)
         first = _next_frame(data, begin, min(end, begin + _SEARCH_BYTES), None)
         if first is None:
             return None
@@ -257,6 +262,14 @@ def _tag_bytes(data: mmap.mmap, at: int) -> int:
         ends = [data.find(mark, at, at + _SEARCH_BYTES) for mark in (b"LYRICS200", b"LYRICSEND")]
         return max(0, max(ends) + 9 - at)
     return 0
+
+
+def _after_tags(data: mmap.mmap) -> int:
+    """Where the tags at the beginning end."""
+    begin = 0
+    while tag := _tag_bytes(data, begin):
+        begin += tag
+    return begin
 
 
 def _before_tags(data: mmap.mmap) -> int:

@@ -355,3 +355,15 @@ def test_a_size_that_its_writer_never_filled_in_is_no_loss(tmp_path: Path, name:
     out, reader = read(tmp_path / name)
     np.testing.assert_allclose(out, audio, atol=2**-15)
     assert reader.loss is None
+
+
+def test_a_flac_file_is_read_to_its_last_frame_whatever_its_header_counts(tmp_path: Path) -> None:
+    audio = music(2, 3 * RATE, RATE)
+    soundfile.write(tmp_path / "a.flac", audio.T, RATE)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    for counted in (1, RATE, 3 * RATE - 1, 0):
+        data[22:26] = struct.pack(">I", counted)
+        (tmp_path / "a.flac").write_bytes(ID3V2 + data)
+        out, reader = read(tmp_path / "a.flac")
+        assert reader.loss is None
+        np.testing.assert_allclose(out, audio, atol=2**-15)

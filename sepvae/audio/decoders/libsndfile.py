@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import MpegScan, OggScan, scan_mpeg, scan_ogg
+from sepvae.audio.containers import MpegScan, OggScan, flac_count, scan_mpeg, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
     FAILURES,
@@ -48,6 +49,23 @@ class _Unseekable(soundfile.SoundFile):
         return False
 
 
+class _Uncounted:
+    """A FLAC file whose header counts no samples, so that libsndfile reads all there are."""
+
+    def __init__(self, file: BinaryIO, count_at: int) -> None:
+        self._file, self._count_at = file, count_at
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytearray:
+        begin = self._file.tell()
+        data = bytearray(self._file.read(size))
+        for index, kept in enumerate((0xF0, 0, 0, 0, 0)):
+            at = self._count_at + index - begin
+            if 0 <= at < len(data):
+                data[at] &= kept
+        return data
+
+
 class SoundfileDecoder:
     """libsndfile; where it gives up or would pass over damage without a word, PyAV goes on.
 
@@ -64,11 +82,15 @@ class SoundfileDecoder:
         self._stopped: str | None = None
         self._ogg: OggScan | None = None
         self._mpeg: MpegScan | None = None
-        self._file = _Unseekable(native(path))
-        file = self._file
+        self._plain: BinaryIO | None = None
+        self._file = file = _Unseekable(native(path))
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
-            if file.format == "OGG":
+            if file.format == "FLAC" and (counted := flac_count(path)) is not None:
+                file.close()
+                self._plain = path.open("rb")
+                self._file = file = _Unseekable(_Uncounted(self._plain, counted))
+            elif file.format == "OGG":
                 self._ogg = scan_ogg(path)
                 # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
                 if self._ogg is not None and (self._ogg.damaged or self._ogg.chained or self._ogg.midway):
@@ -84,7 +106,7 @@ class SoundfileDecoder:
                     self._rescue = AvDecoder(path)  # libsndfile stops where the first part ends
                     frames = self._mpeg.frames * self._mpeg.frame_samples
         except BaseException:
-            file.close()
+            self._close_file()
             raise
         self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
         if self._rescue is not None:
@@ -130,8 +152,13 @@ class SoundfileDecoder:
             phrases.append("damaged: a part of it, or its end, is missing")
         return "; ".join(phrase for phrase in phrases if phrase) or None
 
-    def close(self) -> None:
+    def _close_file(self) -> None:
         self._file.close()
+        if self._plain is not None:
+            self._plain.close()
+
+    def close(self) -> None:
+        self._close_file()
         if self._rescue is not None:
             self._rescue.close()
 
