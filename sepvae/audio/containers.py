@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import zlib
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 _BOS, _EOS = 2, 4  # flags of the first and the last page of a logical stream
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")  # mark, version, flags, granule, serial, number, checksum, segments
@@ -56,6 +58,7 @@ class MpegScan:
         promised: frames that the file's Xing header counts; None without one.
         gaps: frames before each stretch of bytes that are no frame.
         ends_within: the last frame is incomplete.
+        tags: where tags between the frames begin and end.
     """
 
     frames: int
@@ -63,6 +66,40 @@ class MpegScan:
     promised: int | None
     gaps: tuple[int, ...]
     ends_within: bool
+    tags: tuple[tuple[int, int], ...]
+
+
+class Untagged:
+    """An MPEG file without the tags between its frames, which make ffmpeg's libraries lose the next one.
+
+    Args:
+        file: the file, which stays open.
+        tags: where the tags begin and end.
+    """
+
+    def __init__(self, file: BinaryIO, tags: tuple[tuple[int, int], ...]) -> None:
+        edges = [0, *(edge for tag in tags for edge in tag), file.seek(0, os.SEEK_END)]
+        self._parts = list(zip(edges[::2], edges[1::2], strict=True))
+        self._file, self._at = file, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        size = sum(end - begin for begin, end in self._parts)
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        at = self._at
+        for begin, end in self._parts:
+            if at < end - begin:
+                self._file.seek(begin + at)
+                data = self._file.read(min(size, end - begin - at))
+                self._at += len(data)
+                return data
+            at -= end - begin
+        return b""
 
 
 def ogg_checksum(page: bytes) -> int:
@@ -168,22 +205,20 @@ def scan_mpeg(path: Path) -> MpegScan | None:
             return None
         frame = _mpeg_frame(data[first : first + 3])
         assert frame is not None
-        frames, gaps, ends_within = _walk(data, first, end)
+        scan = _walk(data, first, end, frame[1])
         promised = _xing_frames(data[first : first + 256])
-        return MpegScan(frames - (promised is not None), frame[1], promised or None, gaps, ends_within)
+        return replace(scan, frames=scan.frames - (promised is not None), promised=promised or None)
 
 
-def _walk(data: mmap.mmap, first: int, end: int) -> tuple[int, tuple[int, ...], bool]:
-    """Count the frames of one kind from the first one on.
-
-    Returns:
-        Whole frames, frames before each stretch of bytes that are no frame, and whether the last frame is incomplete.
-    """
+def _walk(data: mmap.mmap, first: int, end: int, frame_samples: int) -> MpegScan:
+    """Count the frames of one kind from the first one on."""
     kind = _kind(data[first : first + 3])
     lengths: dict[bytes, int] = {}  # a frame's first three bytes tell its length
     search_left = _SEARCH_BYTES
     at, frames = first, 0
     gaps: list[int] = []
+    tags: list[tuple[int, int]] = []
+    ends_within = False
     while at < end:
         head = data[at : at + 3]
         length = lengths.get(head)
@@ -192,11 +227,13 @@ def _walk(data: mmap.mmap, first: int, end: int) -> tuple[int, tuple[int, ...], 
             lengths[head] = length = frame[0] if frame is not None and _kind(head) == kind else 0
         if length:
             if at + length > end:
-                return frames, tuple(gaps), True
+                ends_within = True
+                break
             frames += 1
             at += length
             continue
         if tag := _tag_bytes(data, at):
+            tags.append((at, min(at + tag, len(data))))
             at += tag
             continue
         following = _next_frame(data, at, min(end, at + search_left), kind)
@@ -207,7 +244,7 @@ def _walk(data: mmap.mmap, first: int, end: int) -> tuple[int, tuple[int, ...], 
             break
         search_left -= following - at
         at = following
-    return frames, tuple(gaps), False
+    return MpegScan(frames, frame_samples, None, tuple(gaps), ends_within, tuple(tags))
 
 
 def _mpeg_frame(head: bytes) -> tuple[int, int] | None:

@@ -312,6 +312,21 @@ def test_tags_behind_an_mp3_are_no_damage(tmp_path: Path, tags: bytes) -> None:
     assert read(tmp_path / "a.mp3")[1].loss is not None
 
 
+@pytest.mark.parametrize("tag_bytes", [0, 2048, 500_000])
+def test_tags_between_joined_mp3_files_are_no_damage(
+    tmp_path: Path, rng: np.random.Generator, tag_bytes: int
+) -> None:
+    write(tmp_path / "a.mp3", music(2, 2 * RATE, RATE))
+    data = (tmp_path / "a.mp3").read_bytes()
+    size = bytes(tag_bytes >> shift & 127 for shift in (21, 14, 7, 0))
+    (tmp_path / "a.mp3").write_bytes(data + data)
+    expected, _ = read(tmp_path / "a.mp3")
+    (tmp_path / "a.mp3").write_bytes(data + ID3V1 + b"ID3\4\0\0" + size + rng.bytes(tag_bytes) + data)
+    out, reader = read(tmp_path / "a.mp3")
+    assert reader.loss is None
+    np.testing.assert_array_equal(out, expected)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.webm", "libopus")])
 def test_sound_that_begins_later_than_the_picture_is_whole(tmp_path: Path, name: str, codec: str) -> None:
     rate = 48000

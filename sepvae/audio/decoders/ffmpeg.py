@@ -13,6 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from sepvae.audio.containers import Untagged
 from sepvae.audio.decoders.base import BLOCK_FRAMES, AudioInfo, cut_short, reason, undecodable
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
@@ -39,15 +40,16 @@ class AvDecoder:
     Args:
         path: the file.
         skip: samples per channel to leave out at the beginning, which have been read otherwise.
+        file: what to read in its place; the caller closes it.
 
     Raises:
         FFmpegError: no demuxer or decoder takes it.
         ValueError: it holds no audio.
     """
 
-    def __init__(self, path: Path, skip: int = 0) -> None:
+    def __init__(self, path: Path, skip: int = 0, file: Untagged | None = None) -> None:
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
-        self._container = av.open(f"file:{path}", container_options=options)
+        self._container = av.open(file or f"file:{path}", "r", container_options=options)
         try:
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")

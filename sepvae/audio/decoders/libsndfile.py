@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import MpegScan, OggScan, flac_count, scan_mpeg, scan_ogg
+from sepvae.audio.containers import MpegScan, OggScan, Untagged, flac_count, scan_mpeg, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
     FAILURES,
@@ -103,7 +103,9 @@ class SoundfileDecoder:
             elif file.format == "MP3":
                 self._mpeg = scan_mpeg(path)
                 if self._mpeg is not None and self._mpeg.frames > (self._mpeg.promised or 1 << 62):
-                    self._rescue = AvDecoder(path)  # libsndfile stops where the first part ends
+                    # libsndfile stops where the first part ends
+                    self._plain = path.open("rb")
+                    self._rescue = AvDecoder(path, file=Untagged(self._plain, self._mpeg.tags))
                     frames = self._mpeg.frames * self._mpeg.frame_samples
         except BaseException:
             self._close_file()
