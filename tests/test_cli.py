@@ -385,7 +385,13 @@ def test_a_folder_without_audio_is_an_error(folder: Path, model: str) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(
-    ("number", "code", "jobs"), [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 2)]
+    ("number", "code", "jobs"),
+    [
+        (signal.SIGINT, 130, 1),
+        (signal.SIGTERM, 143, 1),
+        (getattr(signal, "SIGHUP", 1), 129, 1),
+        (signal.SIGINT, 130, 2),
+    ],
 )
 def test_an_interrupt_keeps_what_is_finished_and_leaves_no_half_files(
     folder: Path, model: str, number: int, code: int, jobs: int

@@ -148,7 +148,9 @@ def make_crew(task: Task, count: int = 1) -> Crew:
 
 def _work(task: Task, connection: Connection) -> None:
     """What a worker process does until it is sent home, or the process that it works for is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    for name in ("SIGINT", "SIGHUP"):  # Ctrl-C and a closed terminal reach all; the parent decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so no half files stay
     last = 0.0
 

@@ -122,5 +122,8 @@ def show_model(name: str, history: bool) -> None:
 
 def main() -> None:
     """Entry point of the command `sepvae`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so no half files stay
+    for name in ("SIGTERM", "SIGHUP"):  # unwind, so that no half files stay
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     cli()
