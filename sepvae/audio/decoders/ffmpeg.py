@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ DEMUXERS = (
 
 # fmt: off
 _TIMED = frozenset((
-    "aiff", "ape", "asf", "au", "caf", "flac", "flv", "matroska", "mov", "mpc", "tak", "tta", "voc", "w64", "wav", "wv",
+    "aiff", "ape", "asf", "au", "caf", "flac", "flv", "matroska", "mov", "mpc", "tak", "tta", "w64", "wav", "wv",
 ))  # demuxers whose length can be trusted; others only guess it, or tell the position of the last byte that is there
 # fmt: on
 
@@ -130,22 +131,32 @@ class AvDecoder:
         """Samples of all frames `[n, C]`, with silence for what is missing between them."""
         # Converts the sample format only. Not to planes: PyAV counts those of eight channels beyond their end.
         to_float = av.AudioResampler(format="flt")
-        stream, rate = self._stream, self.info.sample_rate
-        due = None  # where the next frame should lie, in samples
-        if stream.start_time is not None and stream.time_base is not None:
-            due = round(stream.start_time * stream.time_base * rate)
-        for frame in self._frames():
+        due = self._position(self._stream.start_time, self._stream.time_base)  # of the next frame, in samples
+        frames, following = self._frames(), None
+        while (frame := following or next(frames, None)) is not None:
+            following = None
             length = self._frame_length = max(frame.samples, 1)
-            if frame.pts is not None and frame.time_base is not None:
-                at = round(frame.pts * frame.time_base * rate)
-                if due is not None and 4 * (at - due) >= 3 * length:  # less is the rounding of timestamps
+            at = self._position(frame.pts, frame.time_base)
+            # Less is the rounding of timestamps; a decoder may leave out its first samples, as WMA's does.
+            if at is not None and due is not None and 4 * (at - due) >= 3 * length and self._begun():
+                following = next(frames, None)
+                then = following and self._position(following.pts, following.time_base)
+                if then is None or 4 * (then - at) >= length:  # else it has the timestamp of the next frame
                     yield from self._silence(at - due, length)
-                due = at
+            due = due if at is None else at
             for part in to_float.resample(frame):
                 samples = part.to_ndarray().reshape(-1, self.info.channels).astype(np.float32, copy=False)
                 self._placed += len(samples)
                 yield samples
             due = None if due is None else due + length
+
+    def _begun(self) -> bool:
+        """Whether there was a frame, or damage in the place of one."""
+        return self._placed > 0 or self._first_fault is not None
+
+    def _position(self, time: int | None, time_base: Fraction | None) -> int | None:
+        """A timestamp in samples."""
+        return None if time is None or time_base is None else round(time * time_base * self.info.sample_rate)
 
     def _silence(self, gap: int, frame_length: int) -> Iterator[NDArray[np.float32]]:
         """Silence for samples that are missing: whole frames, if it could be that many."""
