@@ -1,4 +1,4 @@
-"""What the headers of wav, aiff, w64, caf and au files say about the size of their samples, beside what is there."""
+"""What the headers of wav, aiff, w64, caf, au, voc and avi files say about the size of their samples beside what is there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import BinaryIO, Literal
 
 from sepvae.audio.decoders.base import cut_short
 
-_MAX_CHUNKS = 10_000  # so that a hostile file costs no more than a moment
+_MAX_CHUNKS, _MAX_BLOCKS = 10_000, 1_000_000  # so that a hostile file costs no more than a moment
 _STRAY_BYTES = 4096  # so many after the samples may be anything
 _W64_RIFF = bytes.fromhex("72696666 2e91cf11 a5d628db 04c10000")
 _SAMPLES = (b"data", b"SSND")
+# bytes before the samples in the kinds of blocks that hold some
+_VOC_SKIPPED = {1: 2, 2: 0, 9: 12}
 # bytes of such a chunk, or of those in such a file, before the first sample
 _SKIPPED = {b"SSND": 8, b"caff": 4}
 
@@ -26,14 +28,21 @@ class ChunkScan:
         declared: what the header counts.
         there: what the file holds of it.
         beyond: what follows it and belongs to no chunk; 0 for nothing of note.
+        mixed: other things are among the samples.
     """
 
     declared: int
     there: int
     beyond: int = 0
+    mixed: bool = False
 
     def fault(self, frames_read: int, sample_rate: int) -> str | None:
         """In one phrase, what is wrong with a file of which so many samples per channel were read."""
+        found_s = frames_read / sample_rate
+        if self.mixed and self.there < self.declared:
+            return (
+                f"ends after {found_s:.2f} s, and its header promises {self.declared - self.there} more bytes"
+            )
         if frames_read and self.there < self.declared:
             align: float = self.there // frames_read
             if self.there - align * frames_read >= align:  # compressed: bytes and samples do not match
@@ -42,7 +51,6 @@ class ChunkScan:
             if promised > frames_read:
                 return cut_short(frames_read, promised, sample_rate)
         if self.beyond:
-            found_s = frames_read / sample_rate
             return f"its header counts {found_s:.2f} s, and {self.beyond} more bytes after them are left out"
         return None
 
@@ -55,6 +63,11 @@ def scan_chunks(path: Path) -> ChunkScan | None:
         if head[:4] in (b".snd", b"dns."):
             order: Literal["big", "little"] = "big" if head[:4] == b".snd" else "little"
             return _scan(int.from_bytes(head[4:8], order), _known(int.from_bytes(head[8:12], order)), end)
+        if head[:19] == b"Creative Voice File":
+            return _scan_voc(file, int.from_bytes(head[20:22], "little"), end)
+        if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+            scan = _scan(16, _known(int.from_bytes(head[4:8], "little")) - 8, end)
+            return None if scan is None else replace(scan, mixed=True)
         long_size = 0  # of RF64
         for name, at, size in _chunks(file, head):
             if name == b"ds64":
@@ -73,6 +86,22 @@ def scan_chunks(path: Path) -> ChunkScan | None:
 
 def _scan(at: int, declared: int, end: int) -> ChunkScan | None:
     return ChunkScan(declared, min(declared, end - at)) if declared > 0 and end > at else None
+
+
+def _scan_voc(file: BinaryIO, at: int, end: int) -> ChunkScan | None:
+    """Add up the blocks of samples of a voc file."""
+    declared = there = 0
+    for _ in range(_MAX_BLOCKS):
+        file.seek(at)
+        head = file.read(4)
+        if len(head) < 4 or head[0] == 0:
+            break
+        size, skipped = int.from_bytes(head[1:], "little"), _VOC_SKIPPED.get(head[0])
+        if skipped is not None:
+            declared += size - skipped
+            there += min(size, end - at - 4) - skipped
+        at += 4 + size
+    return ChunkScan(declared, there) if there > 0 else None
 
 
 def _known(size: int) -> int:

@@ -204,6 +204,30 @@ def test_what_a_cut_file_still_holds_is_read_and_the_loss_is_told(tmp_path: Path
     assert rms(out[:, : 2 * RATE] - audio[:, : 2 * RATE]) < LOSSY
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "channels"),
+    [
+        ("a.voc", "pcm_u8", 1),
+        ("a.voc", "pcm_s16le", 2),
+        ("a.avi", "pcm_s16le", 2),
+        ("a.avi", "libmp3lame", 2),
+        ("a.avi", "ac3", 6),
+    ],
+)
+def test_voc_and_avi_files_are_whole_or_end_early(
+    tmp_path: Path, name: str, codec: str, channels: int
+) -> None:
+    audio = music(channels, 30 * RATE, RATE)
+    path = encode(tmp_path / name, codec, audio)
+    out, reader = read(path)
+    assert reader.loss is None
+    if codec == "pcm_s16le":
+        np.testing.assert_allclose(out, audio, atol=2**-15)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    assert read(path)[1].loss is not None
+
+
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.opus", "a.m4a", "a.mka", "a.mkv", "a.webm", "a.wv"])
 def test_what_follows_damage_keeps_its_place(tmp_path: Path, name: str, rng: np.random.Generator) -> None:
     audio = music(2, 8 * RATE, RATE)

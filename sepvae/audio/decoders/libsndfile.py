@@ -74,6 +74,7 @@ class SoundfileDecoder:
 
     Raises:
         RuntimeError: libsndfile cannot open it.
+        ValueError: it would not read all of it as it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,6 +91,8 @@ class SoundfileDecoder:
                 file.close()
                 self._plain = path.open("rb")
                 self._file = file = _Unseekable(_Uncounted(self._plain, counted))
+            elif file.format == "VOC":
+                raise ValueError("libsndfile reads the headers of all blocks but the first as sound")
             elif file.format == "OGG":
                 self._ogg = scan_ogg(path)
                 # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
