@@ -228,6 +228,14 @@ def test_voc_and_avi_files_are_whole_or_end_early(
     assert read(path)[1].loss is not None
 
 
+def test_flac_in_ogg_is_whole_or_ends_early(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.oga", "flac", music(2, 6 * RATE, RATE))
+    assert read(path)[1].loss is None
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    assert "ends without the mark" in (read(path)[1].loss or "")
+
+
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.opus", "a.m4a", "a.mka", "a.mkv", "a.webm", "a.wv"])
 def test_what_follows_damage_keeps_its_place(tmp_path: Path, name: str, rng: np.random.Generator) -> None:
     audio = music(2, 8 * RATE, RATE)

@@ -18,6 +18,9 @@ BLOCK_FRAMES = 1 << 16
 FAILURES = (RuntimeError, OSError, ValueError, EOFError, FFmpegError)
 """What the libraries raise on files that they cannot decode."""
 
+UNCLOSED = "ends without the mark that closes such a file: its end may be missing"
+"""The phrase for an Ogg file without a last page."""
+
 
 @dataclass(frozen=True)
 class AudioInfo:

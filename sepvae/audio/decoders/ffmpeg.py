@@ -14,8 +14,8 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import Untagged
-from sepvae.audio.decoders.base import BLOCK_FRAMES, AudioInfo, cut_short, reason, undecodable
+from sepvae.audio.containers import Untagged, scan_ogg
+from sepvae.audio.decoders.base import BLOCK_FRAMES, UNCLOSED, AudioInfo, cut_short, reason, undecodable
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 
@@ -62,6 +62,7 @@ class AvDecoder:
                 raise ValueError("its audio is in a format that is not known")
             if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
         except BaseException:
             self._container.close()
@@ -237,6 +238,10 @@ class AvDecoder:
             phrases.append(cut_short(self._placed, promised, rate))
         elif self._first_fault is not None and self._first_fault >= self._placed:
             phrases.append("its last part is damaged and cannot be decoded")
+        if self._ogg is not None and not self._ogg.closed:
+            phrases.append(UNCLOSED)
+        if self._ogg is not None and self._ogg.damaged and not phrases:
+            phrases.append("damaged: a part of it, or its end, is missing")
         return "; ".join(phrases) or None
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from sepvae.audio.containers import MpegScan, OggScan, Untagged, flac_count, sca
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
     FAILURES,
+    UNCLOSED,
     AudioInfo,
     cut_short,
     native,
@@ -151,10 +152,8 @@ class SoundfileDecoder:
                 phrases.append(cut_short(self._read, promised, self.info.sample_rate))
         if self._mpeg is not None:
             phrases += _mpeg_faults(self._mpeg, self._read, self.info.sample_rate)
-        if self._ogg is not None and not self._ogg.closed:
-            phrases.append("ends without the mark that closes such a file: its end may be missing")
-        if self._ogg is not None and self._ogg.damaged and not any(phrases):
-            phrases.append("damaged: a part of it, or its end, is missing")
+        if self._ogg is not None and not self._ogg.closed and self._rescue is None:
+            phrases.append(UNCLOSED)
         return "; ".join(phrase for phrase in phrases if phrase) or None
 
     def _close_file(self) -> None:
