@@ -1,4 +1,4 @@
-"""What the headers of wav and its kin, au, voc and avi files say about the size of their samples, beside what is there."""
+"""What the headers of wav, aiff, w64, caf, au, voc and avi say about the size of their samples beside what is there."""
 
 from __future__ import annotations
 

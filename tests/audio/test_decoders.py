@@ -236,6 +236,21 @@ def test_flac_in_ogg_is_whole_or_ends_early(tmp_path: Path) -> None:
     assert "ends without the mark" in (read(path)[1].loss or "")
 
 
+@pytest.mark.parametrize(("name", "free"), [("a.wav", False), ("a.mp3", True)])
+def test_an_mp3_in_a_wav_or_of_a_free_bitrate_is_whole(tmp_path: Path, name: str, free: bool) -> None:
+    """Its length is guessed by libsndfile."""
+    rate = 48000  # at which no frame has padding
+    audio = music(2, 3 * rate, rate)
+    path = encode(tmp_path / name, "libmp3lame", audio, rate, **({"write_xing": "0"} if free else {}))
+    data = bytearray(path.read_bytes())
+    for frame in range(data.index(b"\xff\xfb"), len(data), 384) if free else ():
+        data[frame + 2] &= 0x0F
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert 0 <= out.shape[1] - audio.shape[1] <= 3 * 1152
+    assert reader.loss is None
+
+
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.opus", "a.m4a", "a.mka", "a.mkv", "a.webm", "a.wv"])
 def test_what_follows_damage_keeps_its_place(tmp_path: Path, name: str, rng: np.random.Generator) -> None:
     audio = music(2, 8 * RATE, RATE)

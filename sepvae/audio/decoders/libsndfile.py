@@ -111,6 +111,8 @@ class SoundfileDecoder:
                     self._plain = path.open("rb")
                     self._rescue = AvDecoder(path, file=Untagged(self._plain, self._mpeg.tags))
                     frames = self._mpeg.frames * self._mpeg.frame_samples
+            if file.subtype.startswith("MPEG") and self._mpeg is None:  # in a wav, or of a free bitrate
+                frames = None  # a guess
         except BaseException:
             self._close_file()
             raise
