@@ -361,6 +361,20 @@ def test_tags_behind_an_mp3_are_no_damage(tmp_path: Path, tags: bytes) -> None:
     assert read(tmp_path / "a.mp3")[1].loss is not None
 
 
+@pytest.mark.parametrize("ending", [ID3V1, b"junk" * 9], ids=["ID3v1", "junk"])
+def test_what_stands_behind_all_that_a_wavpack_file_promises_is_no_damage(
+    tmp_path: Path, ending: bytes
+) -> None:
+    audio = music(2, 2 * RATE, RATE)
+    path = encode(tmp_path / "a.wv", "wavpack", audio)
+    whole = path.read_bytes()
+    path.write_bytes(whole + ending)
+    out, reader = read(path)
+    assert (out.shape, reader.loss) == (audio.shape, None)
+    path.write_bytes(whole[:-1000] + ending)
+    assert "ends after" in (read(path)[1].loss or "")
+
+
 @pytest.mark.parametrize("tag_bytes", [0, 2048, 500_000])
 def test_tags_between_joined_mp3_files_are_no_damage(
     tmp_path: Path, rng: np.random.Generator, tag_bytes: int

@@ -64,6 +64,8 @@ class AvDecoder:
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
+            timed = self._container.format.name.split(",")[0] in _TIMED
+            self._trusted = self.info.frames if timed else None
         except BaseException:
             self._container.close()
             raise
@@ -103,7 +105,8 @@ class AvDecoder:
             try:
                 packet = next(packets, None)
             except FFmpegError as error:
-                self._stopped = undecodable(self._placed, self.info.sample_rate, reason(error))
+                if self._trusted is None or self._placed < self._trusted:  # else it is a tag
+                    self._stopped = undecodable(self._placed, self.info.sample_rate, reason(error))
                 return
             if packet is None:
                 return
@@ -222,7 +225,7 @@ class AvDecoder:
 
     def loss(self) -> str | None:
         phrases = []
-        rate, promised = self.info.sample_rate, self.info.frames
+        rate = self.info.sample_rate
         if self._silent:
             places = "1 place" if self._holes == 1 else f"{self._holes} places"
             phrases.append(
@@ -233,9 +236,8 @@ class AvDecoder:
             phrases.append(f"damaged: parts cannot be decoded, the first at {self._first_fault / rate:.2f} s")
         if self._stopped is not None:
             phrases.append(self._stopped)
-        timed = self._container.format.name.split(",")[0] in _TIMED
-        if timed and promised is not None and self._placed < promised - rate // 10:  # up to codec frames
-            phrases.append(cut_short(self._placed, promised, rate))
+        if self._trusted is not None and self._placed < self._trusted - rate // 10:  # up to codec frames
+            phrases.append(cut_short(self._placed, self._trusted, rate))
         elif self._first_fault is not None and self._first_fault >= self._placed:
             phrases.append("its last part is damaged and cannot be decoded")
         if self._ogg is not None and not self._ogg.closed:
