@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +15,8 @@ from sepvae.audio.decoders.base import cut_short
 _MAX_CHUNKS, _MAX_BLOCKS = 10_000, 1_000_000  # so that a hostile file costs no more than a moment
 _STRAY_BYTES = 4096  # so many after the samples may be anything
 _W64_RIFF = bytes.fromhex("72696666 2e91cf11 a5d628db 04c10000")
-_SAMPLES = (b"data", b"SSND")
+_SAMPLES = (b"data", b"SSND", b"BODY")
+_NIST_FIELDS = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
 # bytes before the samples in the kinds of blocks that hold some
 _VOC_SKIPPED = {1: 2, 2: 0, 9: 12}
 # bytes of such a chunk, or of those in such a file, before the first sample
@@ -63,6 +66,13 @@ def scan_chunks(path: Path) -> ChunkScan | None:
         if head[:4] in (b".snd", b"dns."):
             order: Literal["big", "little"] = "big" if head[:4] == b".snd" else "little"
             return _scan(int.from_bytes(head[4:8], order), _known(int.from_bytes(head[8:12], order)), end)
+        if head[:7] == b"NIST_1A":
+            file.seek(0)
+            text = file.read(1024)
+            found = [re.search(rb"\n%s -i (\d{1,18})\n" % field, text) for field in _NIST_FIELDS]
+            sizes = [int(match[1]) for match in found if match is not None]
+            at = int(head[8:16]) if head[8:16].strip().isdigit() else 0
+            return _scan(at, math.prod(sizes), end) if len(sizes) == len(found) else None
         if head[:19] == b"Creative Voice File":
             return _scan_voc(file, int.from_bytes(head[20:22], "little"), end)
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":

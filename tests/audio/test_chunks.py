@@ -26,11 +26,14 @@ FORMATS = [
     ("RF64", "PCM_24"),
     ("W64", "PCM_16"),
     ("W64", "DOUBLE"),
+    ("W64", "PCM_32"),
     ("AIFF", "PCM_24"),
     ("CAF", "PCM_16"),
     ("CAF", "PCM_24"),
     ("AU", "PCM_16"),
     ("AU", "FLOAT"),
+    ("NIST", "PCM_16"),
+    ("NIST", "PCM_24"),
 ]
 
 
@@ -112,3 +115,15 @@ def test_a_wav_behind_another_is_told(tmp_path: Path, noise: np.ndarray) -> None
     out, loss = read(tmp_path / "a.wav")
     assert out.shape == noise.shape
     assert "left out" in (loss or "")
+
+
+def test_a_chunk_behind_the_samples_of_a_w64_file_is_no_sound(tmp_path: Path, noise: np.ndarray) -> None:
+    """Editors put their markers there."""
+    path = tmp_path / "a.w64"
+    soundfile.write(path, noise.T, RATE, "PCM_32")
+    with path.open("ab") as file:
+        file.write(b"summarylist".ljust(16, b"\0") + struct.pack("<Q", 24 + 4000) + bytes(range(250)) * 16)
+    with AudioReader(path) as reader:
+        out = np.concatenate(list(reader.blocks()), axis=1)
+    assert (reader.loss, reader.info.depth) == (None, "FLOAT")
+    np.testing.assert_allclose(out, noise, atol=2**-24)

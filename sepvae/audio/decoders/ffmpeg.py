@@ -81,6 +81,8 @@ class AvDecoder:
         context = self._stream.codec_context
         lossless = context.name.startswith("pcm_") or context.name in _AV_LOSSLESS
         depth = _AV_DEPTHS.get(context.format.name.removesuffix("p"), "PCM_24") if lossless else "PCM_24"
+        if context.name.startswith("pcm_s32"):
+            depth = "FLOAT"
         return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
 
     def _promised(self) -> int | None:

@@ -92,8 +92,8 @@ class SoundfileDecoder:
                 file.close()
                 self._plain = path.open("rb")
                 self._file = file = _Unseekable(_Uncounted(self._plain, counted))
-            elif file.format == "VOC":
-                raise ValueError("libsndfile reads the headers of all blocks but the first as sound")
+            elif file.format in ("VOC", "W64"):
+                raise ValueError("libsndfile takes later blocks or chunks with their headers for sound")
             elif file.format == "OGG":
                 self._ogg = scan_ogg(path)
                 # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
