@@ -301,12 +301,18 @@ def _tag_bytes(data: mmap.mmap, at: int) -> int:
     return 0
 
 
-def _after_tags(data: mmap.mmap) -> int:
-    """Where the tags at the beginning end."""
-    begin = 0
-    while tag := _tag_bytes(data, begin):
-        begin += tag
-    return begin
+def only_tags(path: Path, at: int) -> bool:
+    """Whether a file holds nothing but tags and zeros from a position on."""
+    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        begin, end = _after_tags(data, at), _before_tags(data)
+        return end - begin <= _SEARCH_BYTES and not data[begin:end].strip(b"\0")
+
+
+def _after_tags(data: mmap.mmap, at: int = 0) -> int:
+    """Where the tags that begin at a position end."""
+    while tag := _tag_bytes(data, at):
+        at += tag
+    return at
 
 
 def _before_tags(data: mmap.mmap) -> int:

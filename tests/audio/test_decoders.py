@@ -361,8 +361,8 @@ def test_tags_behind_an_mp3_are_no_damage(tmp_path: Path, tags: bytes) -> None:
     assert read(tmp_path / "a.mp3")[1].loss is not None
 
 
-@pytest.mark.parametrize("ending", [ID3V1, b"junk" * 9], ids=["ID3v1", "junk"])
-def test_what_stands_behind_all_that_a_wavpack_file_promises_is_no_damage(
+@pytest.mark.parametrize("ending", [ID3V1, bytes(999)], ids=["ID3v1", "zeros"])
+def test_what_stands_behind_a_wavpack_file_is_no_damage_unless_it_may_be_sound(
     tmp_path: Path, ending: bytes
 ) -> None:
     audio = music(2, 2 * RATE, RATE)
@@ -373,6 +373,19 @@ def test_what_stands_behind_all_that_a_wavpack_file_promises_is_no_damage(
     assert (out.shape, reader.loss) == (audio.shape, None)
     path.write_bytes(whole[:-1000] + ending)
     assert "ends after" in (read(path)[1].loss or "")
+    path.write_bytes(whole + whole)
+    assert "cannot be decoded beyond 2.00 s" in (read(path)[1].loss or "")
+
+
+def test_an_mp3_of_changing_bitrate_that_tells_no_length_is_read_to_its_end(tmp_path: Path) -> None:
+    """libsndfile guesses its length by the first frame."""
+    audio = music(2, 6 * RATE, RATE)
+    write(tmp_path / "a.mp3", audio)
+    data = (tmp_path / "a.mp3").read_bytes().replace(b"Xing", bytes(4))
+    (tmp_path / "a.mp3").write_bytes(data)
+    out, reader = read(tmp_path / "a.mp3")
+    assert reader.loss is None
+    assert 0 <= out.shape[1] - audio.shape[1] <= 4 * 1152
 
 
 @pytest.mark.parametrize("tag_bytes", [0, 2048, 500_000])

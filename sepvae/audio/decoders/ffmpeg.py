@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import Untagged, scan_ogg
+from sepvae.audio.containers import Untagged, only_tags, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, UNCLOSED, AudioInfo, cut_short, reason, undecodable
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
@@ -49,6 +49,7 @@ class AvDecoder:
     """
 
     def __init__(self, path: Path, skip: int = 0, file: Untagged | None = None) -> None:
+        self._path = path
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
         self._container = av.open(file or f"file:{path}", "r", container_options=options)
         try:
@@ -103,17 +104,20 @@ class AvDecoder:
         """All frames of audio that can be decoded."""
         packets = self._container.demux(self._stream)
         plain = self._stream.codec_context.name.startswith("pcm_")
+        end = 0  # of the last packet in the file
         while True:
             try:
                 packet = next(packets, None)
             except FFmpegError as error:
-                if self._trusted is None or self._placed < self._trusted:  # else it is a tag
+                whole = self._trusted is not None and self._placed >= self._trusted
+                if not (whole and only_tags(self._path, end)):
                     self._stopped = undecodable(self._placed, self.info.sample_rate, reason(error))
                 return
             if packet is None:
                 return
             if packet.size and packet.pts is not None and packet.duration is not None:
                 self._last_packet = packet.pts, packet.duration
+            end = max(end, (packet.pos or 0) + packet.size)
             try:
                 frames = packet.decode()
             except (FFmpegError, ValueError):  # ValueError: a frame of a kind that PyAV does not know

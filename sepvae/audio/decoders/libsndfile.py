@@ -106,8 +106,7 @@ class SoundfileDecoder:
                     frames = self._rescue.info.frames
             elif file.format == "MP3":
                 self._mpeg = scan_mpeg(path)
-                if self._mpeg is not None and self._mpeg.frames > (self._mpeg.promised or 1 << 62):
-                    # libsndfile stops where the first part ends
+                if self._mpeg is not None and _stops_early(file.frames, self._mpeg):
                     self._plain = path.open("rb")
                     self._rescue = AvDecoder(path, file=Untagged(self._plain, self._mpeg.tags))
                     frames = self._mpeg.frames * self._mpeg.frame_samples
@@ -167,6 +166,13 @@ class SoundfileDecoder:
         self._close_file()
         if self._rescue is not None:
             self._rescue.close()
+
+
+def _stops_early(frames: int, scan: MpegScan) -> bool:
+    """Whether libsndfile stops where the first of several files ends, or where its guess of the length does."""
+    if scan.promised is not None:
+        return scan.frames > scan.promised
+    return frames < scan.frames * scan.frame_samples - _MPEG_PADDING - scan.frame_samples
 
 
 def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str]:
