@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from sepvae.errors import ShapeError
 
-BLOCK_FRAMES = 64
-"""Frames that are transformed at a time: few enough for a processor's cache, which takes a third of the time."""
+CPU_BLOCK_FRAMES = 64
+"""Frames that a CPU transforms at a time: few enough for its cache, which takes a third of the time."""
 
 
 class STFT(nn.Module):
@@ -62,8 +62,9 @@ class STFT(nn.Module):
         padded = functional.pad(x, (edge, edge + -length % self.hop_length))
         frames = padded.unfold(-1, self.n_fft, self.hop_length)  # [..., T, n_fft]
         X = x.new_empty(*frames.shape[:-1], self.n_fft // 2 + 1, dtype=x.dtype.to_complex())  # [..., T, F]
-        for first in range(0, frames.shape[-2], BLOCK_FRAMES):
-            block = slice(first, first + BLOCK_FRAMES)
+        count = block_frames(x)
+        for first in range(0, frames.shape[-2], count):
+            block = slice(first, first + count)
             X[..., block, :] = torch.fft.rfft(frames[..., block, :] * self.window)
         return X.transpose(-1, -2)
 
@@ -104,9 +105,14 @@ class STFT(nn.Module):
         return self.overlap_add(in_blocks(X), out)[..., edge : edge + length]
 
 
+def block_frames(x: Tensor) -> int:
+    """How many frames to transform at a time on the tensor's device."""
+    return CPU_BLOCK_FRAMES if x.device.type == "cpu" else 1 << 30
+
+
 def in_blocks(X: Tensor) -> tuple[Tensor, ...]:
-    """Blocks of `BLOCK_FRAMES` frames, the last one maybe shorter.
+    """Views of `block_frames` frames each, the last one maybe shorter.
 
     Shape: X `[..., F, T]` -> `[..., F, t]` each.
     """
-    return X.split(BLOCK_FRAMES, -1)
+    return X.split(block_frames(X), -1)
