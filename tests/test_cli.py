@@ -406,7 +406,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_half_files(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # which a job in the background may ignore
     ) as process:
         assert process.stdout is not None
         paths = [process.stdout.readline().strip() for _ in SOURCES]
