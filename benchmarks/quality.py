@@ -40,19 +40,19 @@ class Remembered:
     """Log-variances of a model, taken once for each spectrogram.
 
     Args:
-        model: its method `log_variances` is replaced.
+        model: its method `log_variances_of` is replaced.
     """
 
     def __init__(self, model: SeparationModel) -> None:
-        self._compute = model.log_variances
+        self._compute = model.log_variances_of
         self._found: dict[tuple[Any, ...], Tensor] = {}
-        model.log_variances = self  # type: ignore[method-assign]
+        model.log_variances_of = self  # type: ignore[method-assign]
 
-    def __call__(self, X: Tensor, present: Tensor | None = None) -> Tensor:
+    def __call__(self, P: Tensor, P_side: Tensor, frames: slice, present: Tensor | None = None) -> Tensor:
         told = () if present is None else tuple(present.flatten().tolist())
-        key = (*X.shape, float(X.abs().double().sum()), told)
+        key = (*P.shape, float(P.double().sum()), frames.start, frames.stop, told)
         if key not in self._found:
-            self._found[key] = self._compute(X, present)
+            self._found[key] = self._compute(P, P_side, frames, present)
         return self._found[key].clone()
 
     def forget(self) -> None:
@@ -143,7 +143,10 @@ def main() -> None:
     model, card = checkpoint.load(pretrained.find(options.model))
     chosen = settings(card, tuple(map(int, options.steps.split(","))))
     if options.only:
-        chosen = {name: chosen[name] for name in dict.fromkeys(["fast", *options.only.split(",")])}
+        wanted = dict.fromkeys(["fast", *options.only.split(",")])
+        if unknown := [name for name in wanted if name not in chosen]:
+            parser.error(f"no setting {unknown[0]!r}, there are {', '.join(chosen)}")
+        chosen = {name: chosen[name] for name in wanted}
     alike = ("sharpness", "percussive", "wiener")  # cost nothing of their own
     timed = {} if options.no_speed else {n: q for n, q in chosen.items() if not n.startswith(alike)}
     excerpt = next(stretches(options.datasets[0], model, 30.0))
