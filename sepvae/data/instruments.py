@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sepvae.data.augment import Range
 from sepvae.data.kits import Samples
 from sepvae.data.synth import FM, Analog, Envelope, Instrument, Organ, Pluck, Wave
 
@@ -39,7 +40,9 @@ def bass_instrument(kind: str, samples: Samples, rng: np.random.Generator) -> In
             ratio = float(rng.choice((0.5, 1.0, 1.0, 2.0, 3.0)))
             return FM(ratio, float(rng.uniform(0.8, 5)), float(rng.uniform(0.05, 0.5)), held)
         case "pluck":
-            return _plucked_bass(rng)
+            return _string(
+                rng, release_s=(0.03, 0.12), ring_s=(1.5, 6), brightness=(0.1, 0.5), position=(0.1, 0.4)
+            )
     return samples.bass(rng)
 
 
@@ -70,14 +73,23 @@ def _808(rng: np.random.Generator) -> Analog:
     return Analog((Wave("sine"),), ring, glide_s=float(rng.uniform(0.01, 0.06)), drop=drop)
 
 
-def _plucked_bass(rng: np.random.Generator) -> Pluck:
-    hand = Envelope(0.002, 1.0, 1.0, release_s=float(rng.uniform(0.03, 0.12)))
+def _string(
+    rng: np.random.Generator,
+    *,
+    release_s: Range,
+    ring_s: Range,
+    brightness: Range,
+    position: Range,
+    seed: int | None = None,
+) -> Pluck:
+    """A plucked string, its values drawn from ranges; a seed that is not given is drawn too."""
+    hand = Envelope(0.002, 1.0, 1.0, release_s=float(rng.uniform(*release_s)))
     return Pluck(
-        ring_s=float(rng.uniform(1.5, 6)),
-        brightness=float(rng.uniform(0.1, 0.5)),
-        position=float(rng.uniform(0.1, 0.4)),
+        ring_s=float(rng.uniform(*ring_s)),
+        brightness=float(rng.uniform(*brightness)),
+        position=float(rng.uniform(*position)),
         amplitude=hand,
-        seed=int(rng.integers(1 << 30)),
+        seed=int(rng.integers(1 << 30)) if seed is None else seed,
     )
 
 
@@ -92,7 +104,14 @@ def part_instrument(role: str, rng: np.random.Generator) -> Instrument:
         case "pad" | "strings":
             return _pad(waves, rng)
         case "power" | "strum" | "riff" | "skank":
-            return _guitar(seed, rng)
+            return _string(
+                rng,
+                release_s=(0.03, 0.15),
+                ring_s=(1.5, 5),
+                brightness=(0.3, 0.9),
+                position=(0.08, 0.4),
+                seed=seed,
+            )
         case "organ":
             drawbars = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
             levels = tuple((multiple, float(rng.uniform(0, 1))) for multiple in drawbars)
@@ -113,17 +132,6 @@ def _pad(waves: tuple[Wave, ...], rng: np.random.Generator) -> Analog:
     slow = Envelope(float(rng.uniform(0.05, 0.6)), 1.0, 0.9, float(rng.uniform(0.3, 1.0)))
     cutoff_octaves, sweep_octaves = float(rng.uniform(1, 4)), float(rng.uniform(-1, 1.5))
     return Analog(waves, slow, cutoff_octaves, sweep_octaves, sweep_s=0.8, poly=True)
-
-
-def _guitar(seed: int, rng: np.random.Generator) -> Pluck:
-    hand = Envelope(0.002, 1.0, 1.0, release_s=float(rng.uniform(0.03, 0.15)))
-    return Pluck(
-        ring_s=float(rng.uniform(1.5, 5)),
-        brightness=float(rng.uniform(0.3, 0.9)),
-        position=float(rng.uniform(0.08, 0.4)),
-        amplitude=hand,
-        seed=seed,
-    )
 
 
 def _brass(saws: tuple[Wave, ...], rng: np.random.Generator) -> Analog:
