@@ -27,7 +27,8 @@ class MixtureTrunk(nn.Module):
         told_sources: length of the 0/1 vector of presence that it receives; 0 for none.
 
     Shape: banded power P `[B, 2, N, T]`, P_side `[B, N, T]` and present `[B, K]` of 0 and 1 (None: all are there) ->
-    pyramid (finest first) and pan `[B, 1, N, T]`.
+    pyramid (finest first) and pan `[B, 1, N, T]`, of the given frames or of all. The bounds of `frames` are multiples
+    of those that a cell of the coarsest level covers.
     """
 
     def __init__(
@@ -44,13 +45,17 @@ class MixtureTrunk(nn.Module):
         self.presence = nn.Linear(told_sources, channels[0], bias=False) if told_sources else None
 
     def forward(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None
+        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
     ) -> tuple[list[Tensor], Tensor]:
         balance = pan(P)
         level = self.scale.normalise(log_power(P.mean(1, keepdim=True)))
         planes = torch.cat([level, width(P, P_side), balance.abs()], 1)  # [B, 3, N, T]
         planes = planes.contiguous(memory_format=torch.channels_last)
-        return self.unet(planes, self._condition(present, P)), balance
+        pyramid = self.unet(planes, self._condition(present, P))
+        if frames is None:
+            return pyramid, balance
+        cropped = [x[..., frames.start >> level : frames.stop >> level] for level, x in enumerate(pyramid)]
+        return cropped, balance[..., frames]
 
     def _condition(self, present: Tensor | None, P: Tensor) -> Tensor | None:
         """The vector of presence, mapped to the channels of the finest level: `[B, D_0]`; None if it is not told."""
@@ -60,18 +65,6 @@ class MixtureTrunk(nn.Module):
         if present is None:
             present = P.new_ones(len(P), sources)
         return self.presence(present[:, :sources].to(P.dtype))
-
-
-def crop(pyramid: Sequence[Tensor], balance: Tensor, frames: slice) -> tuple[list[Tensor], Tensor]:
-    """Some frames of what the trunk puts out.
-
-    Args:
-        frames: its bounds are multiples of those that one cell of the coarsest level covers.
-
-    Shape: pyramid (finest first) and balance `[B, 1, N, T]` as from `MixtureTrunk`.
-    """
-    levels = [x[..., frames.start >> level : frames.stop >> level] for level, x in enumerate(pyramid)]
-    return levels, balance[..., frames]
 
 
 class AddedHeads(nn.Module):
@@ -116,8 +109,7 @@ class MixtureEncoder(nn.Module):
         sources: number of sources, less those that were added later.
         added: heads of those, in the order of the sources; none of them shares a weight with another source.
 
-    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, present as in `MixtureTrunk` -> one `Posterior` per source, of the
-    given frames (see `crop`) or of all.
+    Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, present and frames as in `MixtureTrunk` -> one `Posterior` per source.
     """
 
     def __init__(
@@ -137,9 +129,7 @@ class MixtureEncoder(nn.Module):
     def forward(
         self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
     ) -> list[Posterior]:
-        pyramid, balance = self.trunk(P, P_side, present)
-        if frames is not None:
-            pyramid, balance = crop(pyramid, balance, frames)
+        pyramid, balance = self.trunk(P, P_side, present, frames)
         return [*self.heads(pyramid, balance), *(heads(pyramid, balance) for heads in self.added)]
 
 

@@ -13,7 +13,7 @@ from sepvae.errors import ShapeError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.features import LevelScale
 from sepvae.models.latents import Latents, Posterior
-from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk, crop
+from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk
 from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, LadderDecoder, SourceVAE, VAEConfig
 from sepvae.signal import wiener
 from sepvae.signal.bands import Bands
@@ -181,7 +181,7 @@ class SeparationModel(nn.Module):
         Shape: X complex `[B, 2, F, T]` -> complex `[B, K, 2, F, T]`.
         """
         M = wiener.masks(self.log_variances(X))  # [B, K, 2, N, T]
-        return wiener.apply(X, self.bands.expand(M))
+        return self.bands.scale(X.unsqueeze(1), M)
 
     @property
     def context_frames(self) -> int:
@@ -282,7 +282,5 @@ class MaskNet(SeparationModel):
     def band_log_variances(
         self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
     ) -> Tensor:
-        pyramid, balance = self.trunk(P, P_side, present)
-        if frames is not None:
-            pyramid, balance = crop(pyramid, balance, frames)
+        pyramid, balance = self.trunk(P, P_side, present, frames)
         return self.head(pyramid[0], balance)

@@ -51,9 +51,12 @@ class Bands(nn.Module):
         return torch.cat([low, body, high[..., regular:, :].mean(-2, keepdim=True)], dim=-2)
 
     def scale(self, X: Tensor, V: Tensor) -> Tensor:
-        """Multiply every bin by the value of its band: `X * expand(V)` in half the time.
+        """Multiply every bin by the value of its band, such as a mask: `X * expand(V)` in half the time.
 
-        Shape: X `[..., F, T]`, V `[..., N, T]` -> `[..., F, T]`.
+        Shape: X `[..., F, T]`, V `[..., N, T]` -> `[..., F, T]`, with the leading axes broadcast.
+
+        Raises:
+            ShapeError: another number of bands.
         """
         self._check_bands(V)
         X, V = X.transpose(-1, -2), V.transpose(-1, -2)  # as an STFT lies in memory

@@ -26,12 +26,3 @@ def masks(log_variance: Tensor, floor: float = VARIANCE_FLOOR) -> Tensor:
     """
     log_floor = torch.tensor(math.log(floor), dtype=log_variance.dtype, device=log_variance.device)
     return torch.softmax(torch.logaddexp(log_variance, log_floor), dim=1)
-
-
-def apply(X: Tensor, M: Tensor) -> Tensor:
-    """Split a mixture by masks.
-
-    Shape: X `[B, C, F, T]`, M `[B, K, C, F, T]` -> `[B, K, C, F, T]`.
-    """
-    parts = torch.view_as_real(X).unsqueeze(1) * M.unsqueeze(-1)  # real times real: half the work of complex
-    return torch.view_as_complex(parts)

@@ -91,9 +91,9 @@ class VAEModule(SpectrogramModule):
         P = model.banded_power(S[..., :frames])
         vaes = [model.source_vae(source) for source in model.config.sources]
         V = torch.cat([vae.decode(vae.encode(P[k : k + 1]).mean) for k, vae in enumerate(vaes)])
-        M = model.bands.expand(wiener.masks(V[None].float()))
+        M = wiener.masks(V[None].float())[0]  # [K, 2, N, T]
         length = (frames - model.stft.overlap + 1) * model.stft.hop_length
-        return model.stft.inverse(wiener.apply(S.sum(0)[None, ..., :frames], M)[0], length)
+        return model.stft.inverse(model.bands.scale(S.sum(0)[..., :frames], M), length)
 
     def score(self, sets: dict[str, float]) -> float:
         return sets["elbo"]
@@ -241,7 +241,7 @@ class SeparationModule(SpectrogramModule):
         V = model.log_variances(X, present[None])  # [1, K, 2, N, T]
         M = torch.zeros_like(V)
         M[:, present] = wiener.masks(V[:, present])
-        return model.stft.inverse(wiener.apply(X, model.bands.expand(M))[0], mix.shape[-1])
+        return model.stft.inverse(model.bands.scale(X, M[0]), mix.shape[-1])
 
 
 def sounding_first(batch: Mixture) -> Mixture:

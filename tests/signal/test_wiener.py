@@ -27,7 +27,7 @@ def test_filtered_sources_add_up_to_the_mixture() -> None:
     generator = torch.Generator().manual_seed(1)
     X = torch.randn(2, 2, 9, 5, dtype=torch.complex64, generator=generator)
     M = wiener.masks(5 * torch.randn(2, 4, 2, 9, 5, generator=generator))
-    torch.testing.assert_close(wiener.apply(X, M).sum(1), X)
+    torch.testing.assert_close((X.unsqueeze(1) * M).sum(1), X)
 
 
 def test_twice_all_variances_is_the_same_filter() -> None:
