@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,10 @@ class Mixture:
     tone: Tensor
     first_row: int = 0
     order: Tensor | None = None
+
+    def pin_memory(self) -> Mixture:
+        """The same in page-locked memory, from which a GPU copies without a detour; a DataLoader asks for it."""
+        return replace(self, sources=self.sources.pin_memory(), tone=self.tone.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -136,7 +137,9 @@ class MixtureData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Mixture]:
         start = self.trainer.global_step if self.trainer else 0
         stream = self.stream(start, self.own_share())
-        return DataLoader(stream, batch_size=None, num_workers=self.config.workers)
+        return DataLoader(
+            stream, batch_size=None, num_workers=self.config.workers, pin_memory=torch.cuda.is_available()
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         share = self.own_share()

@@ -150,3 +150,14 @@ def test_a_doubled_source_is_two_excerpts_at_once(root: Path) -> None:
 
     assert peaks() == [1, 1, 1]
     assert peaks(doubled=1.0) == [2, 2, 2]
+
+
+def test_a_loader_that_pins_memory_reaches_the_arrays_of_a_batch(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    batch = stream(root).batch(1)
+    same = torch.utils.data._utils.pin_memory.pin_memory(batch)
+    assert [id(tensor) for tensor in pinned] == [id(batch.sources), id(batch.tone)]
+    assert same == batch
