@@ -36,18 +36,25 @@ def in_shape_of(model: SeparationModel, other: SeparationModel) -> dict[str, tor
 @click.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
-def main(models: tuple[str, ...], out: Path) -> None:
-    """Write the mean of MODELS, names or folders, in the shape of the last; earlier ones may have fewer latents."""
+@click.option("--compact", is_flag=True, help="Store its largest matrices in eight bits.")
+def main(models: tuple[str, ...], out: Path, compact: bool) -> None:
+    """Write the mean of MODELS, names or folders, in the shape of the last; earlier ones may have fewer latents.
+
+    One model alone is only stored again.
+    """
     loaded = [checkpoint.load(find(name)) for name in models]
     model, card = loaded[-1]
     states = [in_shape_of(model, each) for each, _ in loaded]
     mean = {name: torch.stack([state[name].float() for state in states]).mean(0) for name in states[-1]}
     model.load_state_dict({name: tensor.to(states[-1][name].dtype) for name, tensor in mean.items()})
     kept = {key: value for key, value in card.items() if key not in DERIVED}
-    kept["training"] = {
-        "mean_of": [{"sha256": each["weights"]["sha256"], **each.get("training", {})} for _, each in loaded]
-    }
-    checkpoint.save(out, model, kept, storage_dtype=checkpoint.stored_dtype(card))
+    if len(loaded) > 1:
+        kept["training"] = {
+            "mean_of": [
+                {"sha256": each["weights"]["sha256"], **each.get("training", {})} for _, each in loaded
+            ]
+        }
+    checkpoint.save(out, model, kept, storage_dtype=checkpoint.stored_dtype(card), compact=compact)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
 LOWEST_DB = -10.0
 """Lower end of the picture: below it a network has hardly begun."""
 SETTINGS = (
+    "model.trunk_blocks=[1,2,2,2]",  # the trunk that the figures of docs/peers.md were measured with
     "init=null",
     "losses.frozen_steps=0",
     "optim.warmup_steps=20",

@@ -22,6 +22,8 @@ from sepvae.models.build import build, config_dict
 from sepvae.models.separation import SeparationModel
 
 MAX_WEIGHT_BYTES = 1 << 33
+LARGE_MATRIX = 200_000
+"""Elements from which on a matrix is stored in eight bits if a checkpoint is to be compact."""
 # Sizes that the shapes of the weights do not bound, although memory and time grow with them.
 _RANGES = {
     "sample_rate": (MIN_RATE, MAX_RATE),
@@ -39,6 +41,7 @@ def save(
     card: Mapping[str, Any],
     *,
     storage_dtype: torch.dtype = torch.float32,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """Write a checkpoint folder at once: it is there complete or not at all, an older one is replaced.
 
@@ -48,6 +51,8 @@ def save(
         card: what only the caller knows: `name`, `description`, `training`, `data`, `scores`, `licence`, ...;
             what the model itself tells (config, sources, rate, STFT, hash, sizes) is filled in.
         storage_dtype: `torch.bfloat16` halves the file; vectors (biases, scales) stay float32.
+        compact: store matrices of `LARGE_MATRIX` elements or more as float8 (e4m3), with an error 30 dB below them.
+            The model computes in float32 all the same, with the rounded weights.
 
     Returns:
         The card as written.
@@ -57,7 +62,7 @@ def save(
         OutputError: the folder cannot be written.
     """
     folder = Path(folder)
-    state = {name: _stored(tensor, storage_dtype) for name, tensor in model.state_dict().items()}
+    state = {name: _stored(tensor, storage_dtype, compact) for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
         _check_finite(name, tensor, folder)
     weights = safetensors.torch.save(state)
@@ -67,6 +72,7 @@ def save(
         "bytes": len(weights),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "dtype": str(storage_dtype).removeprefix("torch."),
+        "compact": compact,
     }
     check_card(full, folder)
     try:
@@ -193,9 +199,11 @@ def _check_finite(name: str, tensor: Tensor, folder: Path) -> None:
         raise CheckpointError(f"{folder}: {name} holds NaN or infinite values")
 
 
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def _stored(tensor: Tensor, dtype: torch.dtype, compact: bool) -> Tensor:
     """A tensor as it goes into the file: on the CPU, contiguous, a copy, matrices in the storage type."""
     cast = tensor.is_floating_point() and tensor.ndim > 1
+    if cast and compact and tensor.numel() >= LARGE_MATRIX:
+        dtype = torch.float8_e4m3fn
     return tensor.detach().to("cpu", dtype if cast else tensor.dtype, copy=True).contiguous()
 
 

@@ -74,6 +74,29 @@ def test_a_loaded_model_gives_the_same_output(
     assert card["weights"]["parameters"] == sum(p.numel() for p in model.parameters())
 
 
+def test_compact_storage_rounds_the_large_matrices_alone(
+    tmp_path: Path, tiny_model: SeparationVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "LARGE_MATRIX", 500)
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            parameter.normal_()  # new blocks end in zeros, which need no rounding
+    checkpoint.save(tmp_path / "half", tiny_model, CARD, storage_dtype=torch.bfloat16)
+    checkpoint.save(tmp_path / "small", tiny_model, CARD, storage_dtype=torch.bfloat16, compact=True)
+    half, small = (checkpoint.load(tmp_path / name)[0].state_dict() for name in ("half", "small"))
+    errors = {name for name in half if not torch.equal(half[name], small[name])}
+    assert (
+        errors
+        == {name for name, tensor in half.items() if tensor.ndim > 1 and tensor.numel() >= 500}
+        != set()
+    )
+    for name in errors:
+        assert small[name].dtype == torch.float32
+        assert (half[name] - small[name]).norm() < 0.05 * half[name].norm()
+    sizes = [(tmp_path / name / WEIGHTS_FILE).stat().st_size for name in ("half", "small")]
+    assert sizes[1] == pytest.approx(sizes[0] - sum(half[name].numel() for name in errors), abs=1000)
+
+
 def test_bfloat16_storage_halves_the_file_and_loads_as_rounded_float32(
     tmp_path: Path, folder: Path, tiny_model: SeparationVAE
 ) -> None:

@@ -49,4 +49,10 @@ def into_card(folder: str | Path, report: Mapping[str, Any]) -> dict[str, Any]:
     entry = score_entry(report)
     others = [score for score in card.get("scores", []) if score["set"] != entry["set"]]
     card = {**card, "scores": [*others, entry]}
-    return checkpoint.save(folder, model, card, storage_dtype=checkpoint.stored_dtype(card))
+    return checkpoint.save(
+        folder,
+        model,
+        card,
+        storage_dtype=checkpoint.stored_dtype(card),
+        compact=card["weights"].get("compact", False),
+    )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SEGMENT_S = 18.0
+SEGMENT_S = 36.0
 """Default length of a chunk: longer ones spend less on context, and more memory."""
 
 _TENSOR_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning
@@ -209,9 +209,7 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
         if not fitting:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
-        left = [name for name, tensor in source.state_dict().items() if _unlike(tensor, mine.get(name))]
-        if left := [name for name in left if name not in fitting]:
-            logger.warning("left %d tensors of %s, their shapes differ: %s, ...", len(left), folder, left[0])
+        _warn_of_rest(source, model, fitting, folder)
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
@@ -219,6 +217,21 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
             f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
         )
     model.load_state_dict(taken, strict=False)
+
+
+def _warn_of_rest(
+    source: SeparationModel, model: SeparationModel, fitting: Mapping[str, torch.Tensor], folder: str | Path
+) -> None:
+    """Say which tensors of a trained model are not taken; those of other sources are not missed."""
+    mine, rest = model.state_dict(), source.state_dict()
+    rest = {name: tensor for name, tensor in rest.items() if name not in fitting}
+    alike = type(source) is type(model) and source.config.sources == model.config.sources
+    for why, names in (
+        ("their shapes differ", [name for name, tensor in rest.items() if _unlike(tensor, mine.get(name))]),
+        ("the recipe's model lacks them", [name for name in rest if alike and name not in mine]),
+    ):
+        if names:
+            logger.warning("left %d tensors of %s, %s: %s, ...", len(names), folder, why, names[0])
 
 
 def _unlike(tensor: torch.Tensor, mine: torch.Tensor | None) -> bool:

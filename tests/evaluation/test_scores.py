@@ -28,3 +28,9 @@ def test_a_new_score_replaces_the_one_of_the_same_set(tiny_model: SeparationVAE,
     assert card["scores"][0]["oracle_mask_db"]["mean"] == 12.0
     assert card["weights"] == before["weights"]
     assert card["name"] == "tiny"
+
+
+def test_a_compact_model_stays_compact(tiny_model: SeparationVAE, tmp_path: Path) -> None:
+    before = checkpoint.save(tmp_path / "model", tiny_model, {"name": "tiny"}, compact=True)
+    assert into_card(tmp_path / "model", report("one", 5.0))["weights"] == before["weights"]
+    assert before["weights"]["compact"]

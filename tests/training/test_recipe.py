@@ -278,6 +278,16 @@ def test_weights_that_init_has_in_another_shape_are_named(
     assert "their shapes differ: mixture.trunk" in caplog.text
 
 
+def test_blocks_that_init_has_and_the_recipe_lacks_are_named(
+    tmp_path: Path, settings: Settings, tiny_config: SeparationConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    deep = dataclasses.replace(tiny_config, sample_rate=8000, trunk_blocks=(1, 1, 1, 2))
+    checkpoint.save(tmp_path / "deep", SeparationVAE(deep), {})
+    with caplog.at_level(logging.WARNING):
+        run.build_module(compose("music/finetune", settings(tmp_path / "run", f"init={tmp_path / 'deep'}")))
+    assert "the recipe's model lacks them: mixture.trunk.unet.bottom_up.levels.3.1." in caplog.text
+
+
 def test_a_commit_is_told_of_a_checkout_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site" / "sepvae" / "training"
     package.mkdir(parents=True)
