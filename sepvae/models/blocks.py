@@ -17,11 +17,17 @@ from torch.nn import functional
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of one cell.
 
+    Autocast would turn bfloat16 into float32 and back. A CPU takes it as it is, with the same result in half the time.
+
     Shape: `[B, D, F, T]` -> the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        channels_last = x.permute(0, 2, 3, 1)
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(channels_last).permute(0, 3, 1, 2)
+        return super().forward(channels_last).permute(0, 3, 1, 2)
 
 
 class FrequencyMixing(nn.Module):
