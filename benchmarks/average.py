@@ -27,7 +27,7 @@ def in_shape_of(model: SeparationModel, other: SeparationModel) -> dict[str, tor
         wider = (
             isinstance(model, SeparationVAE) and isinstance(other, SeparationVAE) and widened(other, model)
         )
-        if not wider:
+        if not wider or state.keys() != model.state_dict().keys():
             raise click.ClickException("the models have different shapes")
         state |= wider
     return state
@@ -38,7 +38,9 @@ def in_shape_of(model: SeparationModel, other: SeparationModel) -> dict[str, tor
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model.")
 @click.option("--compact", is_flag=True, help="Store its largest matrices in eight bits.")
 def main(models: tuple[str, ...], out: Path, compact: bool) -> None:
-    """Write the mean of MODELS, names or folders, in the shape of the last; earlier ones may have fewer latents.
+    """Write the mean of MODELS, names or folders, in the shape of the last.
+
+    Earlier ones may have fewer latents or channels.
 
     One model alone is only stored again.
     """
