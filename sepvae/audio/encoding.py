@@ -19,7 +19,7 @@ from sepvae.audio.surround import to_vorbis
 from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError
 
-_SLICE_FRAMES = 4096  # libsndfile's Vorbis encoder keeps a whole write on the stack
+_OGG_FRAMES = 4096  # libsndfile's Vorbis encoder keeps a whole write on the stack
 _BITS = {"PCM_16": 16, "PCM_24": 24}
 LOSSLESS = (*_BITS, "FLOAT")
 """Sample formats that give back what was written, up to rounding."""
@@ -128,7 +128,7 @@ def choose_encoding(name: str, subtype: str | None, depth: str, channels: int) -
 
 def quantise(
     stems: NDArray[np.float32], subtype: str, gain: float = 1.0, absorber: int | None = None
-) -> NDArray[np.int32]:
+) -> NDArray[np.int16] | NDArray[np.int32]:
     """Round stems to an integer sample format so that their sum is the rounded sum of the stems.
 
     The rounding errors of all stems are taken up by one of them, and by the others only where that one is at
@@ -140,7 +140,7 @@ def quantise(
         gain: factor on all stems.
         absorber: stem that takes up the errors; None rounds each stem by itself.
 
-    Shape: stems `[K, C, n]` -> `[K, C, n]`, left-justified in 32 bits as soundfile takes them.
+    Shape: stems `[K, C, n]` -> `[K, C, n]` as soundfile takes them: 16 bits, or 24 left-justified in 32.
     """
     bits = _BITS[subtype]
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
@@ -156,7 +156,7 @@ def quantise(
             steps[k] = corrected
             if not missing.any():
                 break
-    return steps.astype(np.int32) << (32 - bits)
+    return steps.astype(np.int16) if bits == 16 else steps.astype(np.int32) << (32 - bits)
 
 
 class AudioWriter:
@@ -201,16 +201,17 @@ class AudioWriter:
             raise self._error(error) from error
 
     def write(self, block: NDArray[Any]) -> None:
-        """Append samples: float, or integers left-justified in 32 bits.
+        """Append samples: float, or integers as `quantise` gives them.
 
         Shape: block `[C, n]`.
         """
         self.frames += block.shape[1]
+        step = block.shape[1] or 1
         if self._encoding.container == "OGG":
-            block = block[to_vorbis(len(block))]
+            block, step = block[to_vorbis(len(block))], _OGG_FRAMES
         try:
-            for start in range(0, block.shape[1], _SLICE_FRAMES):
-                self._file.write(np.ascontiguousarray(block[:, start : start + _SLICE_FRAMES].T))
+            for start in range(0, block.shape[1], step):
+                self._file.write(np.ascontiguousarray(block[:, start : start + step].T))
         except (RuntimeError, OSError, AssertionError) as error:  # soundfile asserts that all was written
             raise self._error(error) from error
 

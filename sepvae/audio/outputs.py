@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import string
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,7 +202,7 @@ class StemFiles:
         except OSError as error:
             raise self._error(error) from error
 
-    def _write_files(self, stems: list[NDArray[np.float32]] | list[NDArray[np.int32]]) -> None:
+    def _write_files(self, stems: Sequence[NDArray[Any]]) -> None:
         """Write one block of every stem; encoders run side by side, since libsndfile leaves Python alone."""
         with ThreadPoolExecutor(len(self._writers)) as pool:
             list(pool.map(AudioWriter.write, self._writers, stems))
