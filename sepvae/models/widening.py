@@ -48,9 +48,8 @@ def widened(source: SeparationVAE, model: SeparationVAE) -> dict[str, Tensor]:
         other = known.get(name)
         if isinstance(module, GaussianHeads) and isinstance(other, GaussianHeads):
             for key in (f"{name}.project.weight", f"{name}.project.bias"):
-                parts = (
-                    mine[key].clone().unflatten(0, (-1, module.latent_channels))
-                )  # per source: means, log SDs
+                # Of every source the means, then the log standard deviations.
+                parts = mine[key].clone().unflatten(0, (-1, module.latent_channels))
                 parts[:, : other.latent_channels] = found[key].unflatten(0, (-1, other.latent_channels))
                 found[key] = parts.flatten(0, 1)
         elif isinstance(module, LadderDecoder):

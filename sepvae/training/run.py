@@ -185,8 +185,8 @@ def build_module(config: DictConfig) -> SpectrogramModule:
 def take_weights(model: SeparationModel, config: DictConfig) -> None:
     """Take what fits of the models that `init` names, a later one's over an earlier one's.
 
-    A model with more latents takes those of one with fewer (`widened`). Of a model with other sources that has only
-    been trained on solos, the VAEs alone are taken: the rest of it is as it was made.
+    A model with more latents or channels takes those of one with fewer (`widened`). Of a model with other
+    sources that has only been trained on solos, the VAEs alone are taken: the rest of it is as it was made.
 
     Raises:
         RecipeError: nothing of a model fits, or a stage that trains only a part lacks weights of the rest.
