@@ -206,8 +206,13 @@ def scan_mpeg(path: Path) -> MpegScan | None:
         frame = _mpeg_frame(data[first : first + 3])
         assert frame is not None
         scan = _walk(data, first, end, frame[1])
-        promised = _xing_frames(data[first : first + 256])
-        return replace(scan, frames=scan.frames - (promised is not None), promised=promised or None)
+        header = _xing_header(data[first : first + 256])
+        if header is None:
+            return scan
+        frames, (promised, promised_bytes) = scan.frames - 1, header
+        if promised == scan.frames and 0 < promised_bytes <= end - first:
+            promised = frames  # some writers count the header's own frame; no byte is missing
+        return replace(scan, frames=frames, promised=promised or None)
 
 
 def _walk(data: mmap.mmap, first: int, end: int, frame_samples: int) -> MpegScan:
@@ -326,9 +331,11 @@ def _before_tags(data: mmap.mmap) -> int:
     return end
 
 
-def _xing_frames(frame: bytes) -> int | None:
-    """Frames that a Xing header counts: 0 if it does not say, None if the frame is none."""
+def _xing_header(frame: bytes) -> tuple[int, int] | None:
+    """Frames and bytes of the stream that a Xing header counts, 0 where it does not say; None if the frame is none."""
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or len(frame) < at + 12:
+    if at < 0 or len(frame) < at + 16:
         return None
-    return int.from_bytes(frame[at + 8 : at + 12], "big") if frame[at + 7] & 1 else 0
+    flags = frame[at + 7]
+    counts = [int.from_bytes(frame[begin : begin + 4], "big") for begin in (at + 8, at + 12)]
+    return counts[0] if flags & 1 else 0, counts[flags & 1] if flags & 2 else 0

@@ -388,6 +388,22 @@ def test_an_mp3_of_changing_bitrate_that_tells_no_length_is_read_to_its_end(tmp_
     assert 0 <= out.shape[1] - audio.shape[1] <= 4 * 1152
 
 
+def test_an_mp3_whose_header_counts_itself_is_whole_if_no_byte_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    write(path, music(2, 2 * RATE, RATE))
+    data = bytearray(path.read_bytes())
+    at = max(data.find(b"Xing"), data.find(b"Info"))
+    assert data[at + 7] & 3 == 3  # it counts frames and bytes
+    data[at + 8 : at + 12] = (int.from_bytes(data[at + 8 : at + 12], "big") + 1).to_bytes(4, "big")
+    path.write_bytes(data)
+    assert read(path)[1].loss is None
+    path.write_bytes(data[: -(-len(data) * 2 // 3)])
+    assert read(path)[1].loss is not None
+    data[at + 8 : at + 12] = (int.from_bytes(data[at + 8 : at + 12], "big") + 1).to_bytes(4, "big")
+    path.write_bytes(data)
+    assert read(path)[1].loss is not None
+
+
 @pytest.mark.parametrize("tag_bytes", [0, 2048, 500_000])
 def test_tags_between_joined_mp3_files_are_no_damage(
     tmp_path: Path, rng: np.random.Generator, tag_bytes: int
