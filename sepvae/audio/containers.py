@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BOS, _EOS = 2, 4  # flags of the first and the last page of a logical stream
+_AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")  # mark, version, flags, granule, serial, number, checksum, segments
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -267,6 +268,23 @@ def _mpeg_frame(head: bytes) -> tuple[int, int] | None:
     if layer == 1:
         return (12 * bits // hertz + padding) * 4, samples
     return samples // 8 * bits // hertz + padding, samples
+
+
+def ac3_frame_bytes(head: bytes) -> int | None:
+    """Bytes of the AC-3 or E-AC-3 frame that begins with these six bytes or more; None if none does.
+
+    Source:
+        ETSI TS 102 366, sections 4.4.1 and E.1.3.1.
+    """
+    if len(head) < 6 or head[:2] != b"\x0b\x77":
+        return None
+    if head[5] >> 3 > 10:  # E-AC-3
+        return 2 * (1 + int.from_bytes(head[2:4], "big") % 2048)
+    rate, size = head[4] >> 6, head[4] & 63
+    if rate == 3 or size // 2 >= len(_AC3_KBPS):
+        return None
+    words = _AC3_KBPS[size // 2] * 96_000 // (48_000, 44_100, 32_000)[rate]
+    return 2 * (words + (size % 2 if rate == 1 else 0))
 
 
 def _kind(head: bytes) -> tuple[int, int]:

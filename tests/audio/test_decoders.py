@@ -54,7 +54,8 @@ def encode(
             stream.format = sample_format
         if codec.startswith("wma"):  # which has no bitrate of its own
             stream.bit_rate = 128_000
-        convert = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=1024)
+        frame_size = 1536 if codec.endswith("ac3") else 1024
+        convert = av.AudioResampler(format=sample_format, layout=layout, rate=rate, frame_size=frame_size)
         for part in [*convert.resample(frame), *convert.resample(None)]:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
@@ -417,6 +418,22 @@ def test_tags_between_joined_mp3_files_are_no_damage(
     out, reader = read(tmp_path / "a.mp3")
     assert reader.loss is None
     np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("codec", ["ac3", "eac3"])
+@pytest.mark.parametrize("rate", [32000, 44100, 48000])
+def test_a_raw_ac3_file_that_ends_within_a_frame_is_damaged(tmp_path: Path, codec: str, rate: int) -> None:
+    path = encode(tmp_path / f"a.{codec}", codec, music(2, 2 * rate, rate), rate)
+    out, reader = read(path)
+    assert reader.loss is None
+    assert 2 * rate <= out.shape[1] < 2 * rate + 3 * 1536
+    whole = path.read_bytes()
+    for missing in (5, 500):
+        path.write_bytes(whole[:-missing])
+        cut, reader = read(path)
+        assert "damaged" in (reader.loss or "")
+        sound = out.shape[1] - 1536
+        np.testing.assert_array_equal(cut[:, :sound], out[:, :sound])
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "flac"), ("a.webm", "libopus")])

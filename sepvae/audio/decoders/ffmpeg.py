@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import Untagged, only_tags, scan_ogg
+from sepvae.audio.containers import Untagged, ac3_frame_bytes, only_tags, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, UNCLOSED, AudioInfo, cut_short, reason, undecodable
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
@@ -104,6 +104,7 @@ class AvDecoder:
         """All frames of audio that can be decoded."""
         packets = self._container.demux(self._stream)
         plain = self._stream.codec_context.name.startswith("pcm_")
+        ac3 = self._container.format.name in ("ac3", "eac3")
         end = 0  # of the last packet in the file
         while True:
             try:
@@ -118,6 +119,8 @@ class AvDecoder:
             if packet.size and packet.pts is not None and packet.duration is not None:
                 self._last_packet = packet.pts, packet.duration
             end = max(end, (packet.pos or 0) + packet.size)
+            if ac3 and packet.size < (ac3_frame_bytes(bytes(packet)) or 0):  # its decoder says nothing
+                self._fault()
             try:
                 frames = packet.decode()
             except (FFmpegError, ValueError):  # ValueError: a frame of a kind that PyAV does not know
