@@ -21,6 +21,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ from sepvae.training.trainer import build_trainer
 OURS = {"sepvae": "music/separation", "mask net": "music/mask_net"}
 PEERS = {"Open-Unmix": OpenUnmix, "Conv-TasNet": TasNet, "HDemucs": HybridDemucs}
 CONTENDERS = (*OURS, *PEERS)
+SIZES = {
+    "music": (
+        "model.trunk_blocks=[1,2,2,2]",
+    ),  # the trunk that the figures of docs/peers.md were measured with
+    "small": ("model=small",),
+}
+"""Changes that give ours and the mask net their size."""
 RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
 BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
@@ -57,7 +65,6 @@ BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
 LOWEST_DB = -10.0
 """Lower end of the picture: below it a network has hardly begun."""
 SETTINGS = (
-    "model.trunk_blocks=[1,2,2,2]",  # the trunk that the figures of docs/peers.md were measured with
     "init=null",
     "losses.frozen_steps=0",
     "optim.warmup_steps=20",
@@ -75,10 +82,17 @@ SETTINGS = (
 )
 
 
-def recipe(name: str, data: Path, run_dir: Path, rate: float = 1e-3, seed: int = 0) -> DictConfig:
-    """The recipe of a contender; peers take all but their network from the mask net's."""
-    changes = [f"data.root={data}", f"run_dir={run_dir}", f"optim.lr={rate}", f"seed={seed}"]
-    return compose(OURS.get(name, OURS["mask net"]), [*SETTINGS, *changes])
+@dataclass(frozen=True)
+class Terms:
+    """What holds for all contenders: the material, and the size of ours, a key of `SIZES`."""
+
+    data: Path
+    size: str
+
+    def recipe(self, name: str, run_dir: Path, rate: float = 1e-3, seed: int = 0) -> DictConfig:
+        """The recipe of a contender; peers take all but their network from the mask net's."""
+        changes = [f"data.root={self.data}", f"run_dir={run_dir}", f"optim.lr={rate}", f"seed={seed}"]
+        return compose(OURS.get(name, OURS["mask net"]), [*SIZES[self.size], *SETTINGS, *changes])
 
 
 def make(name: str, config: DictConfig, *, fresh: bool) -> tuple[SpectrogramModule, MixtureData]:
@@ -148,13 +162,13 @@ class Marks(Callback):
 
 
 def fit(
-    name: str, data: Path, run: Path, rate: float, seed: int, marks: Mapping[str, Sequence[float]]
+    name: str, terms: Terms, run: Path, rate: float, seed: int, marks: Mapping[str, Sequence[float]]
 ) -> None:
     """Train a contender until its last marks, or go on with it; nothing happens when they are there."""
     wanted = [f"{kind}-{max(found):g}.pt" for kind, found in marks.items() if found]
     if all((run / "marks" / file).is_file() for file in wanted):
         return
-    config, last = recipe(name, data, run, rate, seed), run / "checkpoints" / "last.ckpt"
+    config, last = terms.recipe(name, run, rate, seed), run / "checkpoints" / "last.ckpt"
     config.data.valid = []  # the marks are validated afterwards
     module, mixtures = make(name, config, fresh=not last.is_file())
     trainer = build_trainer(config, mixtures, run)
@@ -163,19 +177,19 @@ def fit(
     trainer.fit(module, datamodule=mixtures, ckpt_path=resume, weights_only=True if resume else None)
 
 
-def load(name: str, data: Path, mark: Path) -> SpectrogramModule:
+def load(name: str, terms: Terms, mark: Path) -> SpectrogramModule:
     """A contender as it stood at a mark."""
-    module, _ = make(name, recipe(name, data, mark.parent), fresh=False)
+    module, _ = make(name, terms.recipe(name, mark.parent), fresh=False)
     module.load_state_dict(torch.load(mark, weights_only=True)["weights"])
     return module.eval()
 
 
-def validate(name: str, data: Path, mark: Path) -> dict[str, float]:
+def validate(name: str, terms: Terms, mark: Path) -> dict[str, float]:
     """Validation scores at a mark: `score`, the mean of the sets, and the sets."""
     target = mark.with_suffix(".valid.json")
     if not target.is_file():
-        module = load(name, data, mark)
-        _, mixtures = make(name, recipe(name, data, mark.parent), fresh=False)
+        module = load(name, terms, mark)
+        _, mixtures = make(name, terms.recipe(name, mark.parent), fresh=False)
         trainer = lightning.Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False)
         found = trainer.validate(module, datamodule=mixtures, verbose=False)[0]
         write(target, {key: round(float(value), 3) for key, value in found.items()})
@@ -265,6 +279,15 @@ def halves(value: float, count: int = 3) -> list[float]:
     return [value / 2**i for i in reversed(range(count))]
 
 
+size_option = click.option(
+    "--size",
+    type=click.Choice(list(SIZES)),
+    default="music",
+    show_default=True,
+    help="Of ours and the mask net.",
+)
+
+
 @click.group()
 def main() -> None:
     """Peers on equal terms."""
@@ -276,6 +299,7 @@ def main() -> None:
 @click.argument("name", type=click.Choice(CONTENDERS))
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("run", type=click.Path(path_type=Path))
+@size_option
 @click.option("--rate", default=1e-3, show_default=True, help="Learning rate.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--steps", "step_marks", type=int, multiple=True, help="Keep the weights here.")
@@ -284,6 +308,7 @@ def fit_command(
     name: str,
     data: Path,
     run: Path,
+    size: str,
     rate: float,
     seed: int,
     step_marks: tuple[int, ...],
@@ -291,38 +316,43 @@ def fit_command(
 ) -> None:
     """Train one contender in the folder RUN until its last mark, and score every mark on the validation sets."""
     torch.set_num_threads(1)
-    fit(name, data, run, rate, seed, {"steps": sorted(step_marks), "seconds": sorted(second_marks)})
+    terms = Terms(data, size)
+    fit(name, terms, run, rate, seed, {"steps": sorted(step_marks), "seconds": sorted(second_marks)})
     for mark in sorted((run / "marks").glob("*.pt")):
-        validate(name, data, mark)
+        validate(name, terms, mark)
 
 
 @main.command("score")
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path))
+@size_option
 @click.option("--name", type=click.Choice(CONTENDERS), help="A trained contender instead of the baselines.")
 @click.option("--mark", type=click.Path(path_type=Path, exists=True), help="Its weights.")
 @click.option("--minutes", default=10.0, show_default=True, help="Of each test set, shared by its songs.")
 @click.option("--bss", is_flag=True, help="BSSEval v4 too, which is slow.")
 def score_command(
-    data: Path, out: Path, name: str | None, mark: Path | None, minutes: float, bss: bool
+    data: Path, out: Path, size: str, name: str | None, mark: Path | None, minutes: float, bss: bool
 ) -> None:
     """Score one contender, or all baselines, on the test sets; OUT is a JSON file."""
     torch.set_num_threads(1)
+    terms = Terms(data, size)
     if name is None or mark is None:
-        model = build_module(recipe("mask net", data, out.parent)).model
-        ways: dict[str, Separate] = {label: make_way(model, data) for label, make_way in BASELINES.items()}
+        model = build_module(terms.recipe("mask net", out.parent)).model
+        ways: dict[str, Separate] = {
+            label: make_way(model, terms.data) for label, make_way in BASELINES.items()
+        }
         facts: dict[str, Any] = {}
     else:
-        module = load(name, data, mark)
+        module = load(name, terms, mark)
         ways = separators(name, module)
-        model = build_module(recipe("mask net", data, out.parent)).model
+        model = build_module(terms.recipe("mask net", out.parent)).model
         saved = torch.load(mark, weights_only=True)
         facts = {
             "parameters": sum(parameter.numel() for parameter in module.parameters()),
             "step": saved["step"],
             "seconds": saved["seconds"],
         }
-    sets = {test: score(ways, model, data / test, minutes, bss) for test in TESTS}
+    sets = {test: score(ways, model, terms.data / test, minutes, bss) for test in TESTS}
     unit = 1 if sys.platform == "darwin" else 1024
     facts["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     write(out, {"facts": facts, "ways": {way: {test: sets[test][way] for test in TESTS} for way in ways}})
@@ -331,7 +361,9 @@ def score_command(
 @main.command("run")
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path))
+@size_option
 @click.option("--only", multiple=True, type=click.Choice(CONTENDERS), help="Only these contenders.")
+@click.option("--rate", "rates", type=float, multiple=True, default=RATES, show_default=True, help="To try.")
 @click.option("--steps", default=400, show_default=True, help="Last mark of equal steps.")
 @click.option("--seconds", default=1200.0, show_default=True, help="Last mark of equal time.")
 @click.option("--trial-seconds", default=150.0, show_default=True, help="Length of a trial of a rate.")
@@ -341,7 +373,9 @@ def score_command(
 def run_command(
     data: Path,
     out: Path,
+    size: str,
     only: tuple[str, ...],
+    rates: tuple[float, ...],
     steps: int,
     seconds: float,
     trial_seconds: float,
@@ -351,8 +385,8 @@ def run_command(
 ) -> None:
     """Choose the rates, train everything, score it; every step that is done is not done again."""
 
-    def call(*arguments: object) -> None:
-        subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True)
+    def call(command: str, *arguments: object) -> None:
+        subprocess.run([sys.executable, __file__, command, "--size", size, *map(str, arguments)], check=True)
 
     def scored(file: Path, *arguments: object) -> None:
         if not file.is_file():
@@ -360,7 +394,7 @@ def run_command(
 
     for name in only or CONTENDERS:
         folder = out / slug(name)
-        trials = {rate: folder / f"seed-0-rate-{rate:g}" for rate in RATES}
+        trials = {rate: folder / f"seed-0-rate-{rate:g}" for rate in rates}
         for rate, run in trials.items():
             call("fit", name, data, run, "--rate", rate, "--seconds", trial_seconds)
         last = f"seconds-{trial_seconds:g}.valid.json"
@@ -368,7 +402,7 @@ def run_command(
             rate: json.loads((run / "marks" / last).read_text())["score"] for rate, run in trials.items()
         }
         best = max(found, key=lambda rate: found[rate])
-        write(folder / "rates.json", {"valid": {f"{rate:g}": found[rate] for rate in RATES}, "rate": best})
+        write(folder / "rates.json", {"valid": {f"{rate:g}": found[rate] for rate in rates}, "rate": best})
         for seed in range(seeds if name in OURS else 1):
             run = folder / f"seed-{seed}-rate-{best:g}"
             marks = [("--steps", round(mark)) for mark in halves(steps)]

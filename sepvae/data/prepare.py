@@ -116,7 +116,7 @@ def makers_of(
         "speech": lambda: music.speech_items(root, seed),
         "midi": lambda: music.midi_items(root, seed, soundfonts, variations),
         "composed": lambda: compositions.composed_items(root, seed, soundfonts, songs),
-        "basses": lambda: basslines.bass_items(seed),
+        "basses": lambda: basslines.bass_items(root, seed),
         "projects": lambda: found.project_items(root),
         "modules": lambda: found.module_items(root),
         "guitars": lambda: found.guitar_items(root),

@@ -1,4 +1,4 @@
-"""Bass lines on their own: low, short, hard-edged, and the same for the same seed."""
+"""Bass lines, alone and against drums: low, short, hard-edged, and the same for the same seed."""
 
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,32 @@ def test_notes_start_within_milliseconds(seed: int) -> None:
     period = round(SAMPLE_RATE / 60)  # a little over one of the note's 65 Hz
     early, late = audio[SAMPLE_RATE // 2 :][:period].max(), audio[SAMPLE_RATE // 2 :].max()
     assert early > 0.5 * late
+
+
+def test_a_groove_is_drums_and_bass_at_their_levels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basslines, "SECONDS", 4.0)
+    for part in ("drums", "bass"):
+        (tmp_path / "samples" / part).mkdir(parents=True)
+    monkeypatch.setattr(basslines, "KITS", (0.0,))
+    monkeypatch.setattr(basslines, "HARD", 1.0)
+    for name in ("a", "b"):
+        basslines.make_groove(tmp_path / "samples", partial(seed_of, 0, name), tmp_path / "out" / name)
+    basslines.make_groove(tmp_path / "samples", partial(seed_of, 0, "a"), tmp_path / "out" / "c")
+    tracks = {track.name: track for track in scan(tmp_path / "out", SOURCES)}
+    grooves = {name: read_stems(track, SAMPLE_RATE) for name, track in tracks.items()}
+    assert all(set(stems) == {"drums", "bass"} and not tracks[name].solo for name, stems in grooves.items())
+    np.testing.assert_array_equal(grooves["a"]["bass"], grooves["c"]["bass"])
+    for stems in grooves.values():
+        above_db = active_rms_db(stems["bass"]) - active_rms_db(stems["drums"])
+        assert basslines.BASS_DB[0] - 0.1 <= above_db <= basslines.BASS_DB[1] + 0.1
+        assert np.abs(stems["drums"] + stems["bass"]).max() <= 1.001
+
+
+def test_some_notes_start_too_high() -> None:
+    instruments = [basslines.hard_edged(np.random.default_rng(seed)) for seed in range(60)]
+    drops = [instrument.drop[0] for instrument in instruments]
+    assert 15 < sum(drop > 0 for drop in drops) < 40
+    assert max(drops) <= 24
 
 
 def test_lines_are_moved_low_and_shortened() -> None:
