@@ -51,13 +51,8 @@ from sepvae.training.trainer import build_trainer
 OURS = {"sepvae": "music/separation", "mask net": "music/mask_net"}
 PEERS = {"Open-Unmix": OpenUnmix, "Conv-TasNet": TasNet, "HDemucs": HybridDemucs}
 CONTENDERS = (*OURS, *PEERS)
-SIZES = {
-    "music": (
-        "model.trunk_blocks=[1,2,2,2]",
-    ),  # the trunk that the figures of docs/peers.md were measured with
-    "small": ("model=small",),
-}
-"""Changes that give ours and the mask net their size."""
+SIZES = {"music": "model.trunk_blocks=[1,2,2,2]", "small": "model=small"}
+"""Change that gives ours and the mask net their size; that of `music` is from before its trunk grew."""
 RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
 BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
@@ -92,7 +87,7 @@ class Terms:
     def recipe(self, name: str, run_dir: Path, rate: float = 1e-3, seed: int = 0) -> DictConfig:
         """The recipe of a contender; peers take all but their network from the mask net's."""
         changes = [f"data.root={self.data}", f"run_dir={run_dir}", f"optim.lr={rate}", f"seed={seed}"]
-        return compose(OURS.get(name, OURS["mask net"]), [*SIZES[self.size], *SETTINGS, *changes])
+        return compose(OURS.get(name, OURS["mask net"]), [SIZES[self.size], *SETTINGS, *changes])
 
 
 def make(name: str, config: DictConfig, *, fresh: bool) -> tuple[SpectrogramModule, MixtureData]:
@@ -495,28 +490,29 @@ def by_source(out: Path) -> None:
             print(f"| {way} | {test} | {' | '.join(cells)} |")
 
 
-def curve(folder: Path, kind: str) -> Iterator[tuple[float, float]]:
-    """Marks of a kind and the validation scores there, seconds from the run that went furthest."""
-    for file in folder.glob(f"seed-0-*/marks/{kind}-*.valid.json"):
-        rate = json.loads((folder / "rates.json").read_text())["rate"]
-        if file.parents[1].name.endswith(f"rate-{rate:g}"):
-            mark = float(file.name.split("-")[1].removesuffix(".valid.json"))
-            yield mark, json.loads(file.read_text())["score"]
+def curves(folder: Path, kind: str) -> Iterator[list[tuple[float, float]]]:
+    """Marks of a kind and the validation scores there, ascending, of each seed with the rate that was chosen."""
+    rate = json.loads((folder / "rates.json").read_text())["rate"]
+    for run in sorted(folder.glob(f"seed-*-rate-{rate:g}")):
+        scores = {
+            float(file.name.split("-")[1].removesuffix(".valid.json")): json.loads(file.read_text())["score"]
+            for file in run.glob(f"marks/{kind}-*.valid.json")
+        }
+        yield sorted(scores.items())
 
 
 def draw(out: Path, target: Path) -> None:
-    """Validation score against steps and seconds."""
+    """Validation score against steps and seconds, a line for each seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, kind in zip(axes, ("steps", "seconds"), strict=True):
         for colour, name in enumerate(CONTENDERS):
-            points = (
-                sorted(curve(out / slug(name), kind)) if (out / slug(name) / "rates.json").is_file() else []
-            )
-            if points:
-                axis.plot(*zip(*points, strict=True), marker="o", color=f"C{colour}", label=name)
+            folder = out / slug(name)
+            for seed, points in enumerate(curves(folder, kind) if (folder / "rates.json").is_file() else ()):
+                label = name if seed == 0 else None
+                axis.plot(*zip(*points, strict=True), marker="o", color=f"C{colour}", label=label)
         axis.set(xlabel=kind)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("validation, dB of SI-SDR improvement")

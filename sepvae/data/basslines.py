@@ -23,7 +23,7 @@ from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Analog, Envelope, Note, Wave
 
-COUNT = 24
+LINES = 24
 GROOVES = 96
 SECONDS = 75.0
 LEVEL_DB = -20.0
@@ -43,7 +43,7 @@ def bass_items(root: Path, seed: int) -> list[Item]:
     samples = root / CORPORA["sonic-pi"].folder
     lines = [
         Item("train", name, ("composed",), partial(make_bass_line, partial(seed_of, seed, name)))
-        for name in (f"bass-{index:04d}" for index in range(COUNT))
+        for name in (f"bass-{index:04d}" for index in range(LINES))
     ]
     grooves = [
         Item(
@@ -148,7 +148,7 @@ def hard_edged(rng: np.random.Generator) -> Analog:
         sustain=float(rng.uniform(0.1, 1.0)),
         release_s=float(rng.choice((0.003, 0.01, rng.uniform(0.02, 0.1), rng.uniform(0.1, 0.8)))),
     )
-    falls = (
+    drop = (
         (float(rng.uniform(1, 24)), float(rng.uniform(0.005, 0.05))) if rng.random() < 0.45 else (0.0, 0.05)
     )
     return Analog(
@@ -157,5 +157,5 @@ def hard_edged(rng: np.random.Generator) -> Analog:
         cutoff_octaves=float(rng.uniform(0.5, 5.0)),
         sweep_octaves=float(rng.uniform(0.0, 5.0)),
         sweep_s=float(rng.uniform(0.01, 0.2)),
-        drop=falls,
+        drop=drop,
     )
