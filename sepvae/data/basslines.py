@@ -18,7 +18,7 @@ from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.instruments import bass_instrument
 from sepvae.data.items import CORPORA, Item, seed_of
 from sepvae.data.kits import Samples, make_kit, sequence
-from sepvae.data.music import active_rms_db
+from sepvae.data.music import at_level
 from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Analog, Envelope, Note, Wave
@@ -65,7 +65,7 @@ def make_bass_line(rng_of: Callable[[], np.random.Generator], folder: Path) -> N
         song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
         notes = staccato(song.bass, rng)
     audio = effects.pan(play_hard(notes, round(song.duration * SAMPLE_RATE), rng), 0.0)
-    audio *= np.float32(10 ** ((LEVEL_DB - active_rms_db(audio)) / 20))
+    audio = at_level(audio, LEVEL_DB)
     peak = np.abs(audio).max()
     write_track(
         folder, {"bass": audio / max(1.0, peak)}, SAMPLE_RATE, {"solo": True, "corpora": ["composed"]}
@@ -101,8 +101,7 @@ def make_groove(samples: Path, rng_of: Callable[[], np.random.Generator], folder
     if rng.random() < 0.3:
         stems["bass"] = effects.reverb(stems["bass"], rng.uniform(0.2, 1.5), rng.uniform(0.03, 0.2), rng)
     levels_db = {"drums": LEVEL_DB - above_db / 2, "bass": LEVEL_DB + above_db / 2}
-    for source, audio in stems.items():
-        stems[source] = audio * np.float32(10 ** ((levels_db[source] - active_rms_db(audio)) / 20))
+    stems = {source: at_level(audio, levels_db[source]) for source, audio in stems.items()}
     peak = max(1.0, float(np.abs(stems["drums"] + stems["bass"]).max()))
     write_track(
         folder,

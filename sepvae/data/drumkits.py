@@ -18,7 +18,7 @@ from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample, write_track
 from sepvae.data.items import Item, seed_of
 from sepvae.data.kits import LANES, Hit, Layers, choose_place, place, repitch, sequence
-from sepvae.data.music import active_rms_db
+from sepvae.data.music import at_level
 from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.errors import DataError
@@ -172,7 +172,7 @@ def make_drum_solo(
     used = {hit.lane for hit in hits}
     kit = load_kit({lane: voices for lane, voices in lanes.items() if lane in used}, rng)
     audio = treat_drums(sequence(hits, kit, round(song.duration * SAMPLE_RATE)), rng)
-    audio *= np.float32(10 ** ((LEVEL_DB - active_rms_db(audio)) / 20))
+    audio = at_level(audio, LEVEL_DB)
     info = {"solo": True, "corpora": ["composed", package], "genre": song.genre, "tempo": song.tempo}
     write_track(folder, {"drums": audio}, SAMPLE_RATE, info)
 

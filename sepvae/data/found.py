@@ -13,7 +13,7 @@ from sepvae.data import lmms, tracker
 from sepvae.data.corpora import SAMPLE_RATE, pad_together, read_audio, resample, write_track
 from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item
-from sepvae.data.music import RENDERED_RMS_DB, active_rms_db
+from sepvae.data.music import RENDERED_RMS_DB, active_rms_db, at_level
 from sepvae.data.producer import MIX_PEAK
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
@@ -155,7 +155,7 @@ def guitar_items(root: Path) -> list[Item]:
 def make_guitar(path: Path, corpus: str, folder: Path) -> None:
     """Write a guitar on its own, at the level of a solo."""
     audio = resample(*read_audio(path), SAMPLE_RATE)
-    audio = audio * np.float32(10 ** ((np.mean(RENDERED_RMS_DB) - active_rms_db(audio)) / 20))
+    audio = at_level(audio, float(np.mean(RENDERED_RMS_DB)))
     audio /= max(1.0, np.abs(audio).max())
     info = {"solo": True, "corpora": [corpus], "file": f"{path.parent.name}/{path.name}"}
     write_track(folder, {"other": audio}, SAMPLE_RATE, info)

@@ -142,6 +142,16 @@ def active_rms_db(audio: np.ndarray, block: int = 4410, range_db: float = 30.0) 
     return float(10 * np.log10(active.mean())) if active.mean() > 0 else -np.inf
 
 
+def at_level(audio: np.ndarray, level_db: float, block: int = 4410) -> np.ndarray:
+    """Bring a sound to an active RMS in dBFS (`active_rms_db`, blocks as there); silence stays.
+
+    Shape:
+        [C, L] -> [C, L]
+    """
+    now_db = active_rms_db(audio, block)
+    return audio * np.float32(10 ** ((level_db - now_db) / 20)) if np.isfinite(now_db) else audio
+
+
 @dataclass(frozen=True)
 class Rendering:
     """How MIDI files become a set.

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sepvae.data import music
 from sepvae.data.acoustics import coloured_noise, hum, in_room, room
 from sepvae.data.corpora import EXTENSIONS, read_audio, resample, write_track
 from sepvae.data.items import Item, raw_files, seed_of
-from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db
+from sepvae.data.music import ALBUM_SPLITS, SPEAKERS
 from sepvae.data.voices import (
     HELD_OUT_SOUNDS,
     HELD_OUT_VOICES,
@@ -258,8 +259,7 @@ def _is_instrument(file: Path) -> bool:
 
 def at_level(audio: np.ndarray, level_db: float) -> np.ndarray:
     """Bring the RMS of the active part of a sound `[L]` to a level in dBFS; silence stays."""
-    now_db = active_rms_db(audio[None], SAMPLE_RATE // 10)
-    return audio * np.float32(10 ** ((level_db - now_db) / 20)) if np.isfinite(now_db) else audio
+    return music.at_level(audio[None], level_db, SAMPLE_RATE // 10)[0]
 
 
 def fade(audio: np.ndarray, seconds: float = 0.02) -> np.ndarray:

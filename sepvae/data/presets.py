@@ -18,7 +18,7 @@ from sepvae.data import effects, lmms
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.items import Item, seed_of
-from sepvae.data.music import active_rms_db
+from sepvae.data.music import at_level
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Note
 from sepvae.errors import DataError
@@ -107,7 +107,7 @@ def make_solo(
     audio = effects.high_pass(audio, rng.uniform(20, 35) if source == "bass" else rng.uniform(30, 150))
     if rng.random() < 0.3:
         audio = effects.saturate(audio, rng.uniform(-10, 6))
-    audio *= np.float32(10 ** ((LEVEL_DB - active_rms_db(audio)) / 20))
+    audio = at_level(audio, LEVEL_DB)
     audio /= max(1.0, np.abs(audio).max())
     info = {"solo": True, "corpora": ["composed", "presets"], "presets": chosen}
     write_track(folder, {source: audio}, SAMPLE_RATE, info)

@@ -8,7 +8,7 @@ import soundfile
 
 from sepvae.data import found
 from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
-from sepvae.data.music import active_rms_db
+from sepvae.data.music import active_rms_db, at_level
 from sepvae.data.prepare import prepare
 from sepvae.errors import DataError
 
@@ -30,3 +30,9 @@ def test_guitars_become_solos_at_one_level(tmp_path: Path) -> None:
         assert active_rms_db(guitar) == pytest.approx(-18.0, abs=0.2)
     with pytest.raises(DataError, match=r"no guitar\.ogg"):
         found.guitar_items(tmp_path / "data")
+
+
+def test_a_sound_is_brought_to_a_level_and_silence_stays(rng: np.random.Generator) -> None:
+    audio = np.concatenate([0.01 * rng.standard_normal((2, 44100)), np.zeros((2, 44100))], axis=1)
+    assert active_rms_db(at_level(audio, -20.0)) == pytest.approx(-20.0, abs=1e-4)
+    assert not at_level(np.zeros((2, 44100), np.float32), -20.0).any()
