@@ -112,10 +112,13 @@ class Marks(Callback):
     Args:
         folder: for `steps-N.pt` and `seconds-N.pt`.
         steps, seconds: the marks, ascending.
+        until: second that ends the run before its last mark.
     """
 
-    def __init__(self, folder: Path, steps: Sequence[int], seconds: Sequence[float]) -> None:
-        self.folder, self.steps, self.seconds = folder, steps, seconds
+    def __init__(
+        self, folder: Path, steps: Sequence[int], seconds: Sequence[float], until: float | None = None
+    ) -> None:
+        self.folder, self.steps, self.seconds, self.until = folder, steps, seconds, until
         self.spent, self._last = 0.0, 0.0
 
     def now(self, trainer: lightning.Trainer) -> float:
@@ -140,7 +143,8 @@ class Marks(Callback):
         for second in self.seconds:
             if before < second <= self.spent:
                 self.keep(trainer, f"seconds-{second:g}")
-        if step >= max(self.steps, default=0) and self.spent >= max(self.seconds, default=0):
+        last = step >= max(self.steps, default=0) and self.spent >= max(self.seconds, default=0)
+        if last or (self.until is not None and self.spent >= self.until):
             trainer.save_checkpoint(self.folder.parent / "checkpoints" / "last.ckpt", weights_only=False)
             trainer.should_stop = True
         self._last = self.now(trainer)
@@ -157,17 +161,26 @@ class Marks(Callback):
 
 
 def fit(
-    name: str, terms: Terms, run: Path, rate: float, seed: int, marks: Mapping[str, Sequence[float]]
+    name: str,
+    terms: Terms,
+    run: Path,
+    rate: float,
+    seed: int,
+    marks: Mapping[str, Sequence[float]],
+    until: float | None = None,
 ) -> None:
-    """Train a contender until its last marks, or go on with it; nothing happens when they are there."""
-    wanted = [f"{kind}-{max(found):g}.pt" for kind, found in marks.items() if found]
+    """Train a contender until its last marks or a second, or go on with it; nothing happens when it is there."""
+    last_marks = {kind: max(found) for kind, found in marks.items() if found}
+    wanted = [
+        f"{kind}-{mark:g}.pt" for kind, mark in (last_marks if until is None else {"seconds": until}).items()
+    ]
     if all((run / "marks" / file).is_file() for file in wanted):
         return
     config, last = terms.recipe(name, run, rate, seed), run / "checkpoints" / "last.ckpt"
     config.data.valid = []  # the marks are validated afterwards
     module, mixtures = make(name, config, fresh=not last.is_file())
     trainer = build_trainer(config, mixtures, run)
-    trainer.callbacks.append(Marks(run / "marks", [int(s) for s in marks["steps"]], marks["seconds"]))
+    trainer.callbacks.append(Marks(run / "marks", [int(s) for s in marks["steps"]], marks["seconds"], until))
     resume = last if last.is_file() else None
     trainer.fit(module, datamodule=mixtures, ckpt_path=resume, weights_only=True if resume else None)
 
@@ -299,6 +312,7 @@ def main() -> None:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--steps", "step_marks", type=int, multiple=True, help="Keep the weights here.")
 @click.option("--seconds", "second_marks", type=float, multiple=True, help="And here.")
+@click.option("--until", type=float, help="One of these seconds, to stop at before the last mark.")
 def fit_command(
     name: str,
     data: Path,
@@ -308,11 +322,12 @@ def fit_command(
     seed: int,
     step_marks: tuple[int, ...],
     second_marks: tuple[float, ...],
+    until: float | None,
 ) -> None:
     """Train one contender in the folder RUN until its last mark, and score every mark on the validation sets."""
     torch.set_num_threads(1)
     terms = Terms(data, size)
-    fit(name, terms, run, rate, seed, {"steps": sorted(step_marks), "seconds": sorted(second_marks)})
+    fit(name, terms, run, rate, seed, {"steps": sorted(step_marks), "seconds": sorted(second_marks)}, until)
     for mark in sorted((run / "marks").glob("*.pt")):
         validate(name, terms, mark)
 
@@ -387,22 +402,22 @@ def run_command(
         if not file.is_file():
             call("score", data, file, *arguments, "--minutes", minutes, *(["--bss"] if bss else []))
 
+    marks = [("--steps", round(mark)) for mark in halves(steps)]
+    marks += [("--seconds", mark) for mark in {*halves(seconds), trial_seconds}]
+    limits = [word for pair in marks for word in pair]
     for name in only or CONTENDERS:
         folder = out / slug(name)
         trials = {rate: folder / f"seed-0-rate-{rate:g}" for rate in rates}
         for rate, run in trials.items():
-            call("fit", name, data, run, "--rate", rate, "--seconds", trial_seconds)
-        last = f"seconds-{trial_seconds:g}.valid.json"
+            call("fit", name, data, run, "--rate", rate, *limits, "--until", trial_seconds)
+        trial = f"seconds-{trial_seconds:g}.valid.json"
         found = {
-            rate: json.loads((run / "marks" / last).read_text())["score"] for rate, run in trials.items()
+            rate: json.loads((run / "marks" / trial).read_text())["score"] for rate, run in trials.items()
         }
         best = max(found, key=lambda rate: found[rate])
         write(folder / "rates.json", {"valid": {f"{rate:g}": found[rate] for rate in rates}, "rate": best})
         for seed in range(seeds if name in OURS else 1):
             run = folder / f"seed-{seed}-rate-{best:g}"
-            marks = [("--steps", round(mark)) for mark in halves(steps)]
-            marks += [("--seconds", mark) for mark in halves(seconds)]
-            limits = [word for pair in marks for word in pair]
             call("fit", name, data, run, "--rate", best, "--seed", seed, *limits)
             for mark in (f"steps-{steps}", f"seconds-{seconds:g}"):
                 file = run / "marks" / f"{mark}.pt"
