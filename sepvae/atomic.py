@@ -130,6 +130,26 @@ def publish_folder(draft: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Let one thread of one process at a time into the block; the others wait, where the system has locks.
+
+    Args:
+        lock: a file that stands for what the block works on; it is made, and stays.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left unfinished in a folder; what is still being made stays."""
     with contextlib.suppress(OSError):

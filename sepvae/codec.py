@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sepvae.atomic import write_whole
 from sepvae.audio.resample import check_rate
-from sepvae.errors import AudioFileError, OutputError, ShapeError
+from sepvae.errors import AudioFileError, OptionError, OutputError, ShapeError
 from sepvae.generation import latent_shapes
 from sepvae.models.vae import FRAME_MULTIPLE, VAEConfig
 
@@ -83,11 +83,11 @@ def quantise(
     Shape: `[1, D, F, T]` -> levels `[D, F, T]` and steps `[D]`.
 
     Raises:
-        ShapeError: the step is too small for 16 bits, or out of its range, or too much is dropped.
+        OptionError: the step is too small for 16 bits, or out of its range, or too much is dropped.
     """
     ladder = len(means) - 1
     if not 0 < step < math.inf or not 0 <= drop < ladder:
-        raise ShapeError(
+        raise OptionError(
             f"expected a step > 0 and fewer than {ladder} levels to drop, found {step} and {drop}"
         )
     levels: list[NDArray[np.int16] | None] = []
@@ -108,7 +108,7 @@ def quantise(
         steps.append(sizes.cpu().numpy().astype(np.float32))
     if least > 0:
         digit = 10.0 ** (math.floor(math.log10(least)) - 1)
-        raise ShapeError(
+        raise OptionError(
             f"a step of {step:g} is too fine for 16 bits, {math.ceil(least / digit) * digit:.2g} is not"
         )
     return tuple(levels), tuple(steps)

@@ -25,7 +25,11 @@ class RecipeError(SepvaeError):
 
 
 class ShapeError(SepvaeError):
-    """An array or an argument has the wrong rank, size or range."""
+    """An array has the wrong rank, type or size, or a number that describes it is out of its range."""
+
+
+class OptionError(SepvaeError):
+    """A choice of the caller, such as a quality, a stem or a device, is unknown or impossible."""
 
 
 class NonFiniteError(SepvaeError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, ShapeError
+from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, OptionError
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.separation import SeparationModel, SeparationVAE
@@ -36,10 +36,10 @@ def check_source(model: SeparationVAE, source: str) -> SourceVAE:
     """The autoencoder of a source.
 
     Raises:
-        ShapeError: the model has no such source.
+        OptionError: the model has no such source.
     """
     if source not in model.config.sources:
-        raise ShapeError(f"expected a source among {', '.join(model.config.sources)}, found {source!r}")
+        raise OptionError(f"expected a source among {', '.join(model.config.sources)}, found {source!r}")
     return model.source_vae(source)
 
 
@@ -150,10 +150,12 @@ def sample(
     Shape: `[2, L]`, L at the model's rate.
 
     Raises:
-        ShapeError: an unknown source, or a value out of its range.
+        OptionError: an unknown source, or a value out of its range.
     """
     if not 0 < seconds < math.inf or not 0 <= temperature < math.inf:
-        raise ShapeError(f"expected a length > 0 s and a temperature >= 0, found {seconds} and {temperature}")
+        raise OptionError(
+            f"expected a length > 0 s and a temperature >= 0, found {seconds} and {temperature}"
+        )
     length = max(1, round(seconds * model.config.sample_rate))
     frames = _up(model.stft.frames(length), model.frame_multiple)
     vae = check_source(model, source)

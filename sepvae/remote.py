@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
+from sepvae.atomic import alone
 from sepvae.card import CARD_FILE, WEIGHTS_FILE, read_card
 from sepvae.download import download
 from sepvae.errors import CheckpointError, DownloadError
@@ -57,9 +58,8 @@ def fetch(address: str) -> Path:
     name = Path(urlsplit(url).path.rstrip("/")).name or "model"
     key = hashlib.sha256(address.encode()).hexdigest()[:16]
     folder = cache_dir() / f"{name.partition('.')[0]}-{key}"
-    if (folder / CARD_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
+    if _is_complete(folder):
         return folder
-    logger.info("fetching %s into %s", url, folder)
     draft = folder.with_name(f".{folder.name}")
     try:
         draft.mkdir(parents=True, exist_ok=True)
@@ -67,17 +67,34 @@ def fetch(address: str) -> Path:
         raise DownloadError(
             f"no folder can be made in {draft.parent} ({error.strerror}): SEPVAE_CACHE names another one"
         ) from error
+    with alone(folder.with_name(f"{folder.name}.lock")):
+        if not _is_complete(folder):  # another process may have fetched it meanwhile
+            logger.info("fetching %s into %s", url, folder)
+            draft.mkdir(exist_ok=True)
+            _fill(draft, url, checksum)
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+    return folder
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / CARD_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+
+
+def _fill(draft: Path, url: str, checksum: str | None) -> None:
+    """Fetch the two files of a model; of a failure only parts stay that a later call can tell to be good."""
     if urlsplit(url).path.endswith(ARCHIVES):
-        _unpack(download(url, draft / name, checksum=checksum), draft)
-        (draft / name).unlink()
+        archive = download(url, draft / "archive", checksum=checksum)
+        try:
+            _unpack(archive, draft)
+        finally:
+            archive.unlink()
     else:
+        (draft / CARD_FILE).unlink(missing_ok=True)
         download(f"{url.rstrip('/')}/{CARD_FILE}", draft / CARD_FILE, checksum=checksum)
         weights = read_card(draft)["weights"]["sha256"]
         download(f"{url.rstrip('/')}/{WEIGHTS_FILE}", draft / WEIGHTS_FILE, checksum=f"sha256:{weights}")
     read_card(draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
-    return folder
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -79,9 +79,11 @@ class Separator(ArraySeparator):
                 through, and returning False cancels.
 
         Raises:
-            AudioFileError: the input cannot be read, or not to its end.
+            AudioFileError: the input cannot be read at all; of one that is damaged or cut short, `loss` says so.
+            NonFiniteError: the model gave numbers that are not finite.
+            CancelledError: `progress` returned False.
             OutputError: an output cannot be written, must not be replaced, or would leave the folder.
-            ShapeError: an unknown stem.
+            OptionError: an unknown stem or source.
         """
         started, report = time.monotonic(), Meter(progress)
         present = None if present is None else listed(present)
@@ -127,8 +129,7 @@ class Separator(ArraySeparator):
         if verify:
             done = verified(done, whole=selection.whole)
         report(1.0)
-        for note in ([done.loss] if done.loss else []) + list(done.warnings):
-            logger.warning("%s: %s", source, note)
+        _log_remarks(done)
         return replace(done, seconds=time.monotonic() - started)
 
     def _write_stems(
@@ -171,9 +172,11 @@ class Separator(ArraySeparator):
                 through, and returning False cancels.
 
         Raises:
-            AudioFileError: the input cannot be read, or not to its end.
+            AudioFileError: the input cannot be read at all; of one that is damaged or cut short, `loss` says so.
+            NonFiniteError: the model gave numbers that are not finite.
+            CancelledError: `progress` returned False.
             OutputError: the stem cannot be written.
-            ShapeError: an unknown stem.
+            OptionError: an unknown stem or source.
         """
         started, report = time.monotonic(), Meter(progress)
         present = None if present is None else listed(present)
@@ -186,7 +189,7 @@ class Separator(ArraySeparator):
                 wav.write(block[0])
             wav.finish()
         report(1.0)
-        return SeparatedFile(
+        done = SeparatedFile(
             Path(path),
             outputs={},
             input_sha256=sha256_of(path),
@@ -196,9 +199,11 @@ class Separator(ArraySeparator):
             subtype="FLOAT",
             output_rate=info.sample_rate,
             residual_db=stream.residual_db,
-            seconds=time.monotonic() - started,
             loss=reader.loss,
+            warnings=stream.remarks,
         )
+        _log_remarks(done)
+        return replace(done, seconds=time.monotonic() - started)
 
     def select(
         self,
@@ -209,7 +214,7 @@ class Separator(ArraySeparator):
         """Return which stems to give.
 
         Raises:
-            ShapeError: an unknown name, or stems and two_stems at once.
+            OptionError: an unknown name, or stems and two_stems at once.
         """
         return Selection(self.sources, self.presence(present).residual_source, stems, two_stems)
 
@@ -245,6 +250,11 @@ class Separator(ArraySeparator):
         if not presence.complete:
             settings |= {"present": list(presence.names), "residual_source": presence.residual_source}
         return Origin(sha256_of(source), self.model_sha256, settings)
+
+
+def _log_remarks(done: SeparatedFile) -> None:
+    for note in ([done.loss] if done.loss else []) + list(done.warnings):
+        logger.warning("%s: %s", done.input, note)
 
 
 def _check_existing(source: Path, paths: Mapping[str, Path], existing: str) -> None:

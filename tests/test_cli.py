@@ -533,9 +533,12 @@ def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp
     pytest.importorskip("lightning")
     monkeypatch.setattr("sepvae.training.run.train", note)
     monkeypatch.setattr("sepvae.evaluation.report.evaluate", note)
+    monkeypatch.setattr("sepvae.evaluation.tables.show", lambda report: None)
     monkeypatch.setattr("sepvae.data.prepare.prepare", note)
-    assert run("train", "music/vae", "seed=1", "+x=2", "--print").exit_code == 0
-    assert calls.pop() == (("music/vae", ("seed=1", "+x=2")), {"print_only": True})
+    assert run("train", "music/vae", "seed=1", "+x=2").exit_code == 0
+    assert calls.pop() == (("music/vae", ("seed=1", "+x=2")), {})
+    printed = run("train", "music/vae", "seed=1", "data.root=nowhere", "--print")
+    assert (printed.exit_code, "stage: vae" in printed.stdout, calls) == (0, True, [])
     assert run("evaluate", "music", "songs", "--gates", "--no-museval", "--max-seconds", "9").exit_code == 0
     arguments, options = calls.pop()
     assert tuple(map(str, arguments)) == ("music", "songs")

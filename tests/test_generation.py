@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sepvae import checkpoint, codec, generation
 from sepvae.atomic import sweep
 from sepvae.cli import cli
-from sepvae.errors import AudioFileError, CheckpointError, ShapeError
+from sepvae.errors import AudioFileError, CheckpointError, OptionError
 from sepvae.models.separation import MaskNet, SeparationVAE, power
 
 RATE = 44100
@@ -109,11 +109,13 @@ def test_the_elbo_is_taken_under_every_source(model: SeparationVAE, stem: torch.
 
 
 def test_what_a_model_lacks_is_said(model: SeparationVAE, stem: torch.Tensor) -> None:
-    with pytest.raises(ShapeError, match="expected a source among vocals, drums, bass, other, found 'piano'"):
+    with pytest.raises(
+        OptionError, match="expected a source among vocals, drums, bass, other, found 'piano'"
+    ):
         generation.encode(model, "piano", stem)
     with pytest.raises(CheckpointError, match="has masks and no autoencoders"):
         generation.with_vaes(MaskNet(model.config))
-    with pytest.raises(ShapeError, match="length > 0"):
+    with pytest.raises(OptionError, match="length > 0"):
         generation.sample(model, SOURCE, 0.0, generator=seeded())
 
 
@@ -175,7 +177,7 @@ def test_damaged_files_are_refused_in_one_line(
             codec.read(path, model.config.vae)
     with pytest.raises(AudioFileError, match="cannot be read"):
         codec.read(tmp_path / "nowhere", model.config.vae)
-    with pytest.raises(ShapeError, match="fewer than 3 levels"):
+    with pytest.raises(OptionError, match="fewer than 3 levels"):
         coded(model, stem, drop=3)
 
 
@@ -333,7 +335,7 @@ def test_a_step_that_16_bits_cannot_take_is_refused_with_one_that_they_can(
     model: SeparationVAE, stem: torch.Tensor
 ) -> None:
     means, spreads = generation.encode(model, SOURCE, stem)
-    with pytest.raises(ShapeError, match="too fine for 16 bits") as caught:
+    with pytest.raises(OptionError, match="too fine for 16 bits") as caught:
         codec.quantise(means, spreads, step=1e-7)
     least = float(str(caught.value).split()[-3])
     levels, _ = codec.quantise(means, spreads, step=least)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from sepvae import Separator, checkpoint
 from sepvae.cli import cli
-from sepvae.errors import ShapeError
+from sepvae.errors import OptionError
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.separation.quality import Quality
 from sepvae.separation.selection import Presence, Selection
@@ -128,7 +128,7 @@ def test_a_result_of_other_known_sources_is_made_anew(
 
 def test_names_are_checked(separator: Separator, noise: np.ndarray) -> None:
     for bad in (["piano"], []):
-        with pytest.raises(ShapeError, match="expected present sources among vocals, drums, bass, other"):
+        with pytest.raises(OptionError, match="expected present sources among vocals, drums, bass, other"):
             separator.separate(noise, RATE, present=bad)
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import tarfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,6 +74,45 @@ def test_a_transfer_that_broke_off_is_taken_up_again(address: str, site: Path, t
     weights.write_bytes(whole)
     assert (pretrained.find(f"{address}/tiny") / "model.safetensors").read_bytes() == whole
     assert not draft.exists()
+
+
+@pytest.mark.parametrize(("name", "file"), [("tiny", "tiny/card.json"), ("tiny.tar.gz", "tiny.tar.gz")])
+def test_a_wrong_answer_is_forgotten(name: str, file: str, address: str, site: Path) -> None:
+    whole = (site / file).read_bytes()
+    (site / file).write_bytes(b"<html>try again later</html>")
+    with pytest.raises(CheckpointError):
+        pretrained.find(f"{address}/{name}")
+    (site / file).write_bytes(whole)
+    assert checkpoint.load(pretrained.find(f"{address}/{name}"))
+
+
+def test_a_model_that_was_replaced_in_mid_transfer_is_fetched_anew(address: str, site: Path) -> None:
+    card, weights = site / "tiny" / "card.json", site / "tiny" / "model.safetensors"
+    before, after = weights.read_bytes(), weights.read_bytes()[:-1] + b"x"
+    weights.write_bytes(after)
+    with pytest.raises(DownloadError, match="expected sha256"):
+        pretrained.find(f"{address}/tiny")
+    card.write_text(card.read_text().replace(hashlib.sha256(before).hexdigest(), sha256(weights)))
+    assert sha256(pretrained.find(f"{address}/tiny") / "model.safetensors") == sha256(weights)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.tar.gz"])
+def test_many_that_ask_at_once_share_one_transfer(
+    name: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def get(handler: Quiet) -> None:
+        asked.append(handler.path)
+        time.sleep(0.2)
+        SimpleHTTPRequestHandler.do_GET(handler)
+
+    monkeypatch.setattr(Quiet, "do_GET", get)
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(pretrained.find, [f"{address}/{name}"] * 4))
+    assert len(set(folders)) == 1
+    assert len(asked) == len(set(asked))
+    assert checkpoint.load(folders[0])
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny.tar.gz"])

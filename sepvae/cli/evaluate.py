@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from sepvae.cli import options as common
+
 _MODEL_ONLY = (
     "device",
     "quality",
@@ -47,15 +49,9 @@ def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
     help="With --estimates: what the tool calls this source; can be repeated.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.json and the pictures.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option(
-    "--quality",
-    type=click.Choice(["fast", "balanced", "best"]),
-    default="balanced",
-    show_default=True,
-    help="As in sepvae separate.",
-)
-@click.option("--refine", type=click.IntRange(0, 1000), metavar="N", help="As in sepvae separate.")
+@common.device
+@common.quality
+@common.refine
 @click.option("--present", is_flag=True, help="Tell the model which sources each track has.")
 @click.option(
     "--gates",
@@ -91,14 +87,16 @@ def evaluate(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if len(positional) != (2 if estimates is None else 1):
         raise click.UsageError("expected MODEL and DATASET, or --estimates DIR and DATASET without a MODEL")
-    common: dict[str, Any] = {"out": out, "museval": not no_museval, "max_seconds": max_seconds}
+    settings: dict[str, Any] = {"out": out, "museval": not no_museval, "max_seconds": max_seconds}
+    from sepvae.evaluation.tables import show
+
     if estimates is not None:
         for name in _MODEL_ONLY:
             if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
                 raise click.UsageError(f"--{name.replace('_', '-')} needs a MODEL, not --estimates")
         from sepvae.evaluation.estimates import evaluate_estimates
 
-        evaluate_estimates(estimates, positional[0], names=names, **common)
+        show(evaluate_estimates(estimates, positional[0], names=names, **settings))
         return
     if names:
         raise click.UsageError("--map goes with --estimates")
@@ -107,6 +105,7 @@ def evaluate(
     from sepvae.evaluation.report import evaluate as run
 
     model, dataset = positional
-    report = run(model, dataset, **common, **model_options)
+    report = run(model, dataset, **settings, **model_options)
+    show(report)
     if into_card:
         scores.into_card(pretrained.find(model), report)

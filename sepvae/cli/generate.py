@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepvae.cli.messages import SEED
-from sepvae.errors import NonFiniteError, OutputError, ShapeError
+from sepvae.cli import options
+from sepvae.errors import NonFiniteError, OptionError, OutputError, ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,42 +24,25 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-def _model_option(command: Any) -> Any:
-    return click.option(
-        "-m",
-        "--model",
-        default="music",
-        show_default=True,
-        help="Name of a model, a checkpoint folder, or its https address.",
-    )(command)
-
-
-def _out_option(command: Any) -> Any:
-    return click.option("-o", "--out", required=True, type=_PATH, help="File to write.")(command)
-
-
-def _seed_option(command: Any) -> Any:
-    return click.option(
-        "--seed",
-        default=0,
-        show_default=True,
-        type=SEED,
-        help="Random seed of the draws and the first phases.",
-    )(command)
-
-
-def _source_option(command: Any) -> Any:
-    return click.option(
-        "--source",
-        metavar="SOURCE",
-        help="The source whose autoencoder is used; by default the one that the file is named after.",
-    )(command)
+_out_option = click.option("-o", "--out", required=True, type=_PATH, help="File to write.")
+_seed_option = click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=options.SEED,
+    help="Random seed of the draws and the first phases.",
+)
+_source_option = click.option(
+    "--source",
+    metavar="SOURCE",
+    help="The source whose autoencoder is used; by default the one that the file is named after.",
+)
 
 
 @click.command()
 @click.argument("source")
 @_out_option
-@_model_option
+@options.model
 @click.option(
     "-n", "--number", default=1, show_default=True, type=click.IntRange(1, 999), help="Number of stems."
 )
@@ -96,7 +79,7 @@ def sample(
 @click.command()
 @click.argument("stem", type=_PATH)
 @_out_option
-@_model_option
+@options.model
 @_source_option
 @click.option(
     "--step",
@@ -134,7 +117,7 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 @click.command()
 @click.argument("latents", type=_PATH)
 @_out_option
-@_model_option
+@options.model
 @_seed_option
 def decode(latents: Path, out: Path, model: str, seed: int) -> None:
     """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
@@ -161,7 +144,7 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
 @click.argument("first", type=_PATH)
 @click.argument("second", type=_PATH)
 @_out_option
-@_model_option
+@options.model
 @_source_option
 @click.option(
     "-n",
@@ -198,7 +181,7 @@ def interpolate(
 @click.command()
 @click.argument("stem", type=_PATH)
 @_out_option
-@_model_option
+@options.model
 @_source_option
 def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
     """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
@@ -262,7 +245,7 @@ def _source_of(stem: Path, source: str | None, model: SeparationVAE) -> str:
     name = stem.stem if source is None else source
     if name not in model.config.sources:
         known = ", ".join(model.config.sources)
-        raise ShapeError(f"{name!r} is no source of the model: choose --source among {known}")
+        raise OptionError(f"{name!r} is no source of the model: choose --source among {known}")
     return name
 
 

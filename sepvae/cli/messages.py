@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from sepvae.batch.jobs import Job
     from sepvae.batch.report import Entry
 
-SEED = click.IntRange(0, (1 << 32) - 1)
-"""Numbers that a generator can be seeded with."""
-
 _REMARKABLE_DB = -60  # energy beyond the model's reach from here on is worth a word
 
 
@@ -145,11 +142,6 @@ def _summary(entry: Entry, residual_source: str) -> str:
     if residual_db is not None and residual_db > _REMARKABLE_DB:
         text += f"; {residual_db:.0f} dB beyond the model's reach went to {residual_source}"
     return text
-
-
-def names(text: str | None) -> tuple[str, ...] | None:
-    """The names in a list with commas."""
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @contextlib.contextmanager

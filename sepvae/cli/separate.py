@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepvae.cli.messages import SEED, Messages, names, quiet_libraries
+from sepvae.cli import options as common
+from sepvae.cli.messages import Messages, quiet_libraries
 from sepvae.errors import OutputError, SepvaeError
 
 if TYPE_CHECKING:
@@ -30,13 +31,7 @@ PIPE = "-"
 @click.command(epilog="More, with examples: docs/usage.md")
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--out", default="separated", show_default=True, help="Output folder, or - for stdout.")
-@click.option(
-    "-m",
-    "--model",
-    default="music",
-    show_default=True,
-    help="Name of a bundled model, a checkpoint folder, or its https address.",
-)
+@common.model
 @click.option("--stems", help="Stems to write, such as vocals,no_drums; all sources by default.")
 @click.option("--two-stems", metavar="STEM", help="Write this stem and no_STEM, the exact rest.")
 @click.option(
@@ -79,7 +74,7 @@ PIPE = "-"
     metavar="FILE",
     help="Write a JSON report on all files; the stems are read back and measured for it.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@common.device
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -90,20 +85,9 @@ PIPE = "-"
 @click.option(
     "--segment", type=float, metavar="SECONDS", help="Length of the chunks that the model sees at a time."
 )
-@click.option(
-    "--quality",
-    type=click.Choice(["fast", "balanced", "best"]),
-    default="balanced",
-    show_default=True,
-    help="Speed against quality of the stems; scores and speeds are in docs/refinement.md.",
-)
-@click.option(
-    "--refine",
-    type=click.IntRange(0, 1000),
-    metavar="N",
-    help="Number of steps that fit the sources' levels and tone to the mixture; by default that of --quality.",
-)
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
+@common.quality
+@common.refine
+@click.option("--seed", default=0, show_default=True, type=common.SEED, help="Random seed.")
 @click.option(
     "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Number of worker processes."
 )
@@ -153,7 +137,13 @@ def separate(
     logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
     if segment is not None:
         options["segment_s"] = segment
-    task = Task(Path(out), stems=names(stems), present=names(present), verify=report is not None, **options)
+    task = Task(
+        Path(out),
+        stems=common.names(stems),
+        present=common.names(present),
+        verify=report is not None,
+        **options,
+    )
     _check(task, to_stdout=out == PIPE, report=report)
     with ExitStack() as stack:
         if not verbose:

@@ -22,10 +22,11 @@ def train(recipe: str, overrides: tuple[str, ...], print_only: bool, multirun: b
 
     if print_only and multirun:
         raise click.UsageError("--print and --multirun do not go together")
-    folders = (
-        run.sweep(recipe, overrides) if multirun else [run.train(recipe, overrides, print_only=print_only)]
-    )
-    if print_only or int(os.environ.get("LOCAL_RANK", 0)):  # the first of several processes speaks for all
+    if print_only:
+        click.echo(run.composed(recipe, overrides), nl=False)
+        return
+    folders = run.sweep(recipe, overrides) if multirun else [run.train(recipe, overrides)]
+    if int(os.environ.get("LOCAL_RANK", 0)):  # the first of several processes speaks for all
         return
     for folder in folders:
         click.echo(os.fsencode(folder))

@@ -123,8 +123,7 @@ def make_speech(
     pieces = []
     for path in files:
         audio = resample(*read_audio(path), SAMPLE_RATE)
-        gain_db = SPEECH_ACTIVE_DB + rng.normal(0, 2) - active_rms_db(audio)
-        pieces.append(audio * np.float32(10 ** (gain_db / 20)))
+        pieces.append(at_level(audio, SPEECH_ACTIVE_DB + rng.normal(0, 2)))
         pieces.append(np.zeros((2, int(rng.uniform(0.2, 1.0) * SAMPLE_RATE)), np.float32))
     stems = {"vocals": np.concatenate(pieces, axis=1)}
     write_track(folder, stems, SAMPLE_RATE, {"solo": True, "corpora": [corpus]})

@@ -14,7 +14,7 @@ from sepvae.data import corpora
 from sepvae.data.corpora import Track
 from sepvae.data.excerpts import excerpts
 from sepvae.errors import DataError
-from sepvae.evaluation import summary, tables
+from sepvae.evaluation import summary
 from sepvae.evaluation.bss_eval import TrackBSS
 from sepvae.evaluation.summary import REPORT_NAME
 from sepvae.signal.metrics import WindowScore
@@ -32,7 +32,7 @@ def evaluate_estimates(
     museval: bool = True,
     max_seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Score a folder of stems on a dataset, print the tables and write JSON.
+    """Score a folder of stems on a dataset, and write JSON.
 
     The mixture is the sum of the dataset's stems, everything is taken at the tracks' own rate, and nothing is
     aligned or scaled: the stems are expected sample by sample where the references are.
@@ -81,7 +81,6 @@ def evaluate_estimates(
     if museval:
         report["bss_eval"] = summary.summarise_bss(bss, sources)
     report = summary.plain(report)
-    tables.show(report, Console())
     if folder is not None:
         summary.write_json(folder / REPORT_NAME, report)
     return report

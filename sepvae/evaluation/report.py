@@ -16,7 +16,7 @@ from rich.progress import track as progress
 from sepvae.data import corpora
 from sepvae.data.excerpts import Excerpt, excerpts
 from sepvae.errors import DataError
-from sepvae.evaluation import summary, tables
+from sepvae.evaluation import summary
 from sepvae.evaluation.baselines import StaticEQ
 from sepvae.evaluation.bss_eval import TrackBSS
 from sepvae.evaluation.gates import SoloTable, gate_methods, reference_methods, verdicts
@@ -53,7 +53,7 @@ def evaluate(
     refine: int | None = None,
     present: bool = False,
 ) -> dict[str, Any]:
-    """Score a model on a dataset, print the tables, and write JSON and pictures.
+    """Score a model on a dataset, and write JSON and pictures.
 
     Everything is taken at the model's own rate; a dataset at another rate is resampled. The same call gives
     the same numbers.
@@ -111,7 +111,6 @@ def evaluate(
             **run.results(),
         }
     )
-    tables.show(report, Console())
     if folder is not None:
         summary.write_json(folder / REPORT_NAME, report)
     return report

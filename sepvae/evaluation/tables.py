@@ -11,13 +11,13 @@ from rich.table import Table
 _ORDER = ("static EQ", "model", "frozen", "mask net")
 
 
-def show(report: Mapping[str, Any], console: Console) -> None:
+def show(report: Mapping[str, Any]) -> None:
     """Print what a report says.
 
     Args:
         report: the result of `evaluate`.
-        console: where to.
     """
+    console = Console()
     sources: Sequence[str] = report["sources"]
     title = f"{report['model']} on {report['dataset']}"
     tables = [

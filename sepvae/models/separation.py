@@ -217,6 +217,10 @@ class SeparationVAE(SeparationModel):
     def __init__(self, config: SeparationConfig) -> None:
         super().__init__(config)
         names = dict.fromkeys(map(config.vae_name, config.sources))
+        if len({_key(name) for name in names}) < len(names):
+            raise ShapeError(
+                f"names of VAEs must differ in more than dots and a last _, found {', '.join(names)}"
+            )
         self.vaes = nn.ModuleDict({_key(name): SourceVAE(config.vae) for name in names})
         bands, patch, latent_channels = config.vae.bands, config.vae.patch, config.vae.latent_channels
         self.mixture = MixtureEncoder(

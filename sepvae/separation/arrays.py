@@ -53,7 +53,7 @@ class ArraySeparator:
         model_sha256: hash of the weights' file; by default one of the weights themselves.
 
     Raises:
-        SepvaeError: the device is not there, or the precision is unknown.
+        OptionError: the device is not there, or the precision is unknown.
     """
 
     def __init__(
@@ -85,17 +85,18 @@ class ArraySeparator:
         quality: str = "balanced",
         refine: int | None = None,
     ) -> Self:
-        """Load a bundled model by name, or any checkpoint by its folder.
+        """Load a bundled model by name, or any checkpoint by its folder or address.
 
         Args:
-            name: bundled model or folder.
+            name: bundled model, folder, or http(s) address of a folder or archive, which is fetched once.
             device, precision, segment_s: as in the constructor.
             quality: fast, balanced or best; the model's card may say what they mean for it.
             refine: steps of refinement instead of those of `quality`, 0 to 1000.
 
         Raises:
-            ShapeError: unknown quality, or refine out of its range.
+            OptionError: unknown quality, device or precision, or refine out of its range.
             CheckpointError: there is none, or it is damaged.
+            DownloadError: it cannot be fetched.
         """
         model, card = checkpoint.load(pretrained.find(os.fspath(name)))
         sha256 = card["weights"]["sha256"]
@@ -128,7 +129,7 @@ class ArraySeparator:
         """Return which sources a recording has.
 
         Raises:
-            ShapeError: an unknown name.
+            OptionError: an unknown name.
         """
         return Presence(self.sources, self.model.config.residual_source, present)
 
@@ -148,6 +149,10 @@ class ArraySeparator:
             segment_s: length of its chunks, > 0; shorter ones lower the latency and cost more computing. None
                 takes the separator's.
             present: names of the sources that the signal has, as in `separate`; None for all.
+
+        Raises:
+            ShapeError: a rate, number of channels or segment out of its range.
+            OptionError: an unknown source.
         """
         return SeparationStream(
             self.model,
@@ -184,7 +189,9 @@ class ArraySeparator:
             The stems by name; they add up to `audio`.
 
         Raises:
-            ShapeError: wrong rank, type, rate or size, NaN or infinite samples, or an unknown source.
+            ShapeError: wrong rank, type, rate or size, NaN or infinite samples.
+            OptionError: an unknown source.
+            NonFiniteError: the model gave numbers that are not finite.
             CancelledError: `progress` returned False.
         """
         report = Meter(progress)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from sepvae.errors import SepvaeError
+from sepvae.errors import OptionError
 
 
 def find_device(name: str) -> torch.device:
     """The device of a name, or the fastest one for `auto`.
 
     Raises:
-        SepvaeError: it is not there, or torch cannot use it.
+        OptionError: it is not there, or torch cannot use it.
     """
     if name == "auto":
         mps = torch.backends.mps.is_available()
@@ -22,7 +22,7 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # An AssertionError where torch was built without CUDA.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SepvaeError(f"device {name!r} cannot be used ({reason})") from error
+        raise OptionError(f"device {name!r} cannot be used ({reason})") from error
     return device
 
 
@@ -33,10 +33,10 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         precision: auto, float32 or bfloat16; auto takes bfloat16 where the device is fast in it.
 
     Raises:
-        SepvaeError: unknown precision.
+        OptionError: unknown precision.
     """
     if precision not in ("auto", "float32", "bfloat16"):
-        raise SepvaeError(f"precision must be auto, float32 or bfloat16, found {precision!r}")
+        raise OptionError(f"precision must be auto, float32 or bfloat16, found {precision!r}")
     fast = precision == "bfloat16" or (precision == "auto" and _fast_bfloat16(device))
     return torch.bfloat16 if fast else None
 

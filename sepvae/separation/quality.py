@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sepvae.errors import ShapeError
+from sepvae.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Quality:
 
     def __post_init__(self) -> None:
         if isinstance(self.refine, bool) or not isinstance(self.refine, int) or not 0 <= self.refine <= 1000:
-            raise ShapeError(f"refine must be a whole number from 0 to 1000, found {self.refine!r}")
+            raise OptionError(f"refine must be a whole number from 0 to 1000, found {self.refine!r}")
         if not 0 <= self.percussive <= 1:
-            raise ShapeError(f"percussive must be from 0 to 1, found {self.percussive}")
+            raise OptionError(f"percussive must be from 0 to 1, found {self.percussive}")
         if not 0 < self.sharpness <= 10:
-            raise ShapeError(f"sharpness must be above 0 and at most 10, found {self.sharpness}")
+            raise OptionError(f"sharpness must be above 0 and at most 10, found {self.sharpness}")
         object.__setattr__(self, "levels_db", tuple(map(float, self.levels_db)))
         if not self.levels_db or not all(
             math.isfinite(level) and abs(level) <= 60 for level in self.levels_db
         ):
-            raise ShapeError(f"levels_db must be some levels within 60 dB, found {self.levels_db}")
+            raise OptionError(f"levels_db must be some levels within 60 dB, found {self.levels_db}")
         object.__setattr__(self, "speeds", tuple(map(float, self.speeds)))
         if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
-            raise ShapeError(f"speeds must be some factors from 0.5 to 2, found {self.speeds}")
+            raise OptionError(f"speeds must be some factors from 0.5 to 2, found {self.speeds}")
 
     def plain(self) -> dict[str, Any]:
         """The same as values that JSON has."""
@@ -69,12 +69,12 @@ def choose(name: str, card: Mapping[str, Any], refine: int | None = None) -> Qua
         refine: steps instead of the preset's.
 
     Raises:
-        ShapeError: no such preset, or the card's makes no sense.
+        OptionError: no such preset, or the card's makes no sense.
     """
     if name not in QUALITIES:
-        raise ShapeError(f"quality must be one of {', '.join(QUALITIES)}, found {name!r}")
+        raise OptionError(f"quality must be one of {', '.join(QUALITIES)}, found {name!r}")
     try:
         values = QUALITIES[name].plain() | dict(card.get("quality", {}).get(name, {}))
         return Quality(**values | ({} if refine is None else {"refine": refine}))
     except (TypeError, ValueError, AttributeError) as error:
-        raise ShapeError(f"the card's settings of quality {name!r} make no sense ({error})") from error
+        raise OptionError(f"the card's settings of quality {name!r} make no sense ({error})") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.errors import ShapeError
+from sepvae.errors import OptionError
 
 REST = "no_"
 """Prefix of a stem that holds everything but one source."""
@@ -27,7 +27,7 @@ class Presence:
         names: of those that are there; None for all.
 
     Raises:
-        ShapeError: an unknown name, or none at all.
+        OptionError: an unknown name, or none at all.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Presence:
         unknown = [name for name in given if name not in sources]
         if unknown or not given:
             found = ", ".join(map(repr, unknown)) or "none"
-            raise ShapeError(f"expected present sources among {', '.join(sources)}, found {found}")
+            raise OptionError(f"expected present sources among {', '.join(sources)}, found {found}")
         self.indices = tuple(k for k, source in enumerate(sources) if source in given)
         """Their places among the model's sources."""
         self.names = tuple(sources[k] for k in self.indices)
@@ -58,7 +58,7 @@ class Selection:
         two_stems: short for the stems `<source>` and `no_<source>`.
 
     Raises:
-        ShapeError: an unknown name, or both arguments at once.
+        OptionError: an unknown name, or both arguments at once.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Selection:
         two_stems: str | None = None,
     ) -> None:
         if stems is not None and two_stems is not None:
-            raise ShapeError("choose either stems or two_stems")
+            raise OptionError("choose either stems or two_stems")
         if two_stems is not None and two_stems not in sources:
-            raise ShapeError(f"expected one of the sources {', '.join(sources)}, found {two_stems!r}")
+            raise OptionError(f"expected one of the sources {', '.join(sources)}, found {two_stems!r}")
         chosen = listed(sources if stems is None else stems)
         if two_stems is not None:
             chosen = two_stems, REST + two_stems
@@ -80,7 +80,7 @@ class Selection:
         unknown = [name for name in chosen if name not in parts]
         if unknown or not chosen:
             found = ", ".join(map(repr, unknown)) or "none"
-            raise ShapeError(f"expected stems among {', '.join(sources)} or no_<source>, found {found}")
+            raise OptionError(f"expected stems among {', '.join(sources)} or no_<source>, found {found}")
         self._parts = {name: part for name, part in parts.items() if name in chosen}
         self.whole = bool(np.all(np.sum(list(self._parts.values()), axis=0) == 1))
         """Whether the stems add up to the input."""

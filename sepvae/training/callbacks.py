@@ -67,7 +67,7 @@ class WeightEMA(WeightAveraging):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` every so many steps; where a validation falls on the step, after it.
+    """Writes `last.ckpt` every so many steps and at the end; where a validation falls on the step, after it.
 
     So what is resumed knows of every validation before it: which checkpoint is the best, and how long none was better.
 
@@ -96,7 +96,8 @@ class LastCheckpoint(Checkpoint):
     def save(self, trainer: Any) -> None:
         """Write the checkpoint if this step is one for it and has none yet."""
         step = trainer.global_step
-        if step % self.every == 0 and step != self.saved:  # a step may have several batches
+        due = step % self.every == 0 or step == trainer.max_steps or trainer.should_stop
+        if due and step != self.saved:  # a step may have several batches
             self.saved = step
             trainer.save_checkpoint(self.path)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from sepvae.data.mixing import Mixture
+from sepvae.errors import RecipeError
 from sepvae.models.latents import Posterior, divergence
 from sepvae.models.losses import complex_gaussian_nll
 from sepvae.models.permutation import take
@@ -278,9 +279,14 @@ def contrast_term(
 
 
 class MaskModule(SpectrogramModule):
-    """Trains the mask net on the same mixtures."""
+    """Trains the mask net on the same mixtures, without any knowledge of what sounds in them."""
 
     model: MaskNet
+
+    def __init__(self, model: MaskNet, optim: OptimConfig, losses: LossConfig, *, seed: int = 0) -> None:
+        super().__init__(model, optim, losses, seed=seed)
+        if losses.given or model.config.told:
+            raise RecipeError("stage=mask_net goes with neither losses.given=true nor model.told=true")
 
     def training_step(self, batch: Mixture, index: int) -> Tensor:
         targets = self.targets(batch)

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from sepvae import checkpoint, pretrained
+from sepvae.atomic import write_whole
 from sepvae.card import read_card
 from sepvae.errors import OutputError, RecipeError
 from sepvae.evaluation.report import evaluate
@@ -27,7 +28,22 @@ RECIPE_NAME, DATA_NAME, STATE_NAME = "recipe.yaml", "data.json", "state.json"
 WHAT_IT_IS = ("stage", "model")
 """Parts of a recipe without which a checkpoint makes no sense."""
 SETS = ("data.root", "data.train", "data.valid", "data.valid_windows", "data.workers")
-LEAVE_WEIGHTS = ("run_dir", "init", "card", "logger", "trainer", *SETS)
+TRAINER = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "accumulate",
+    "compile",
+    "val_every",
+    "checkpoint_every",
+    "early_stopping",
+    "export",
+    "score_seconds",
+    "examples",
+    "progress",
+)
+LEAVE_WEIGHTS = ("run_dir", "init", "card", "logger", *(f"trainer.{key}" for key in TRAINER), *SETS)
 """Values that may change while a run goes on: hashes tell what they mean for the weights, or they mean nothing."""
 
 
@@ -42,7 +58,7 @@ def write_records(run_dir: Path, config: DictConfig, sets: Mapping[str, Any]) ->
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_state(run_dir, config, finished=False)
-        OmegaConf.save(config, run_dir / RECIPE_NAME, resolve=True)
+        write_whole(run_dir / RECIPE_NAME, OmegaConf.to_yaml(config, resolve=True).encode())
         for name, content in (("versions.json", versions()), (DATA_NAME, sets)):
             _write_json(run_dir / name, content)
     except OSError as error:
@@ -115,7 +131,7 @@ def _hashes(config: DictConfig) -> list[str]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -193,7 +209,11 @@ def score(
 ) -> None:
     """Score a model on some sets by the protocol, told what is present or not, and write the scores into its card."""
     for root in roots:
-        into_card(folder, evaluate(folder, root, museval=False, max_seconds=max_seconds, present=present))
+        report = evaluate(folder, root, museval=False, max_seconds=max_seconds, present=present)
+        into_card(folder, report)
+        found = report["methods"]["model"]["mean"]["si_sdr_improvement"]
+        if found is not None:
+            logger.info("%s: mean SI-SDR improvement %.2f dB", report["dataset"], found)
 
 
 def _own_recordings(sets: Mapping[str, Any]) -> dict[str, str]:

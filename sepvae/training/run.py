@@ -38,10 +38,10 @@ SEPARATES = ("separation", "encoders", "mask_net", "added")
 MODULES = COMMON_MODULES | {"added": (AddedModule, SeparationVAE)}
 """Stage of a recipe -> its module and the kind of model it trains."""
 
-__all__ = ["compose", "sweep", "train"]
+__all__ = ["compose", "composed", "sweep", "train"]
 
 
-def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = False) -> Path:
+def train(recipe: str, overrides: Sequence[str] = ()) -> Path:
     """Train a recipe, or the stages of a folder of recipes, and write a model folder.
 
     A run folder that holds a checkpoint is resumed, a stage that is finished is not trained again.
@@ -49,21 +49,14 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     Args:
         recipe: name under `recipes/`, path of a YAML file, or either for a folder with recipes of several stages.
         overrides: `key=value` changes.
-        print_only: print the composed recipe and stop; what is still to be given may be missing.
 
     Returns:
-        The model folder, or the run folder if nothing was trained.
+        The model folder.
 
     Raises:
         RecipeError, DataError, CheckpointError: before anything starts.
     """
-    todo = plan(recipe, overrides, complete=not print_only)
-    whole = not any(map(lacks, todo.stages))
-    if whole:
-        todo = with_solo_stage(todo, recipe, overrides)
-    if print_only:
-        print("---\n".join(OmegaConf.to_yaml(config, resolve=whole) for config in todo.stages), end="")
-        return todo.run_dir
+    todo = with_solo_stage(plan(recipe, overrides), recipe, overrides)
     for config in todo.stages:
         if config.stage == "added":
             link_material(config)
@@ -75,6 +68,19 @@ def train(recipe: str, overrides: Sequence[str] = (), *, print_only: bool = Fals
     if model != todo.run_dir / "model":
         rank_zero_only(replace_folder)(model, todo.run_dir / "model")
     return todo.run_dir / "model"
+
+
+def composed(recipe: str, overrides: Sequence[str] = ()) -> str:
+    """The recipes that `train` would train, one after the other, as YAML; what is still to be given may be missing.
+
+    Raises:
+        RecipeError: an unknown recipe, or overrides that do not fit it.
+    """
+    todo = plan(recipe, overrides, complete=False)
+    whole = not any(map(lacks, todo.stages))
+    if whole:
+        todo = with_solo_stage(todo, recipe, overrides)
+    return "---\n".join(OmegaConf.to_yaml(config, resolve=whole) for config in todo.stages)
 
 
 def sweep(recipe: str, overrides: Sequence[str]) -> list[Path]:
@@ -137,7 +143,7 @@ def fit(config: DictConfig) -> Path:
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
     last = run_dir / "checkpoints" / "last.ckpt"
     resume = last if last.is_file() else None
-    if resume is not None:
+    if resume is not None or folder.exists():
         records.check_resume(config, sets)
     if trainer.is_global_zero:
         records.write_records(run_dir, config, sets)

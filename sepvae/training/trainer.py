@@ -37,7 +37,21 @@ from sepvae.training.recipe import plain
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How a recipe is trained: the keys of its part `trainer`, which docs/training.md describes."""
+    """How a recipe is trained: the keys of its part `trainer`; docs/training.md says when to change which.
+
+    Args:
+        accelerator, devices, num_nodes, strategy, precision: as in `lightning.Trainer`.
+        accumulate: pieces into which every device cuts its share of a batch, > 0.
+        gradient_clip: largest norm of the gradient; None for any.
+        compile: backend of `torch.compile` for the convolutional bodies; None for none.
+        val_every, checkpoint_every: steps between two validations, and two checkpoints to go on from, > 0.
+        early_stopping: validations without a better score after which training ends; None for none.
+        export: `last` or `best`, the weights that become the model.
+        score_seconds: how much of each validation song is scored for the card; None for all, 0 for nothing.
+        examples: write sounds and pictures of a validation window after each validation.
+        ema_decay, ema_start: moving average of the weights, and the step until which it equals them.
+        progress: show a progress bar.
+    """
 
     accelerator: str = "auto"
     devices: Any = "auto"

@@ -60,6 +60,17 @@ def raw(recordings: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recordings, tmp_path / "raw"))
 
 
+def test_a_silent_utterance_stays_silent(tmp_path: Path) -> None:
+    put(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    put(tmp_path / "loud.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    files = [tmp_path / "silent.wav", tmp_path / "loud.wav"]
+    (tmp_path / "track").mkdir()
+    music.make_speech(files, lambda: np.random.default_rng(1), "speech", tmp_path / "track")
+    audio, rate = soundfile.read(tmp_path / "track" / "vocals.wav")
+    assert not audio[:rate].any()
+    assert np.abs(audio).max() > 0.01
+
+
 def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 

@@ -76,6 +76,12 @@ def test_names_of_sources_are_free(separation_vae: SeparationVAE) -> None:
     assert len({id(model.source_vae(name)) for name in names}) == 3
 
 
+def test_names_that_torch_cannot_tell_apart_are_refused(separation_vae: SeparationVAE) -> None:
+    for names in (("keys", "keys_"), ("a.b", "a_b")):
+        with pytest.raises(ShapeError, match="must differ in more than"):
+            SeparationVAE(dataclasses.replace(separation_vae.config, sources=names, residual_source=names[0]))
+
+
 def test_vae_names_go_with_the_sources(separation_vae: SeparationVAE) -> None:
     with pytest.raises(ShapeError, match="3 sources need as many vae_names"):
         shared(separation_vae.config, vae_names=("speech", "noise"))

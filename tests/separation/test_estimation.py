@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sepvae.card import read_card
-from sepvae.errors import ShapeError
+from sepvae.errors import OptionError
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE
 from sepvae.resources import resource_dir
 from sepvae.separation.estimation import context_frames
@@ -164,5 +164,5 @@ def test_bundled_models_have_presets_that_can_be_read() -> None:
     ],
 )
 def test_nonsense_is_refused(name: str, card: dict, refine: int | None) -> None:
-    with pytest.raises(ShapeError):
+    with pytest.raises(OptionError):
         choose(name, card, refine)

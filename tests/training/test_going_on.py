@@ -60,6 +60,45 @@ def test_a_longer_training_that_is_killed_is_not_taken_for_finished(
     assert read_card(run.train("music/mask_net", long))["training"]["steps"] == 8
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_more_steps_go_on_from_the_last_one_wherever_that_was(
+    validated: bool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    draw = ExcerptStream.batch
+
+    def batch(self: ExcerptStream, index: int, rows: range | None = None) -> Mixture:
+        drawn.append(index)
+        return draw(self, index, rows)
+
+    rare = ["trainer.checkpoint_every=250", f"trainer.val_every={3 if validated else 250}"]
+    run.train("music/mask_net", settings(tmp_path / "run", *rare, "optim.max_steps=3"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ExcerptStream, "batch", batch)
+        run.train("music/mask_net", settings(tmp_path / "run", *rare, "optim.max_steps=5"))
+    assert min(drawn) == 3
+
+
+def test_a_torn_record_does_not_keep_a_run_from_going_on(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = settings(tmp_path / "run", "optim.max_steps=8")
+    with monkeypatch.context() as patch:
+        kill_at(patch, 6)
+        with pytest.raises(SystemExit):
+            run.train("music/mask_net", recipe)
+        whole = (tmp_path / "run" / records.RECIPE_NAME).read_text()
+
+        def torn(*_: object) -> None:
+            raise SystemExit
+
+        patch.setattr("sepvae.atomic.os.replace", torn)
+        with pytest.raises(SystemExit):
+            run.train("music/mask_net", recipe)
+    assert (tmp_path / "run" / records.RECIPE_NAME).read_text() == whole
+    assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 8
+
+
 def test_scores_that_a_kill_left_out_are_taken_by_the_next_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,15 +138,24 @@ def test_the_best_of_no_validation_is_refused(settings: Settings, tmp_path: Path
         ("music/vae", "optim.max_steps=4", "another stage"),
         ("music/mask_net", "model.trunk_channels=[6,6,6,8]", "another model.trunk_channels"),
         ("music/mask_net", "optim.lr=0.1", "another optim.lr"),
+        ("music/mask_net", "trainer.ema_decay=0.5", "another trainer.ema_decay"),
     ],
 )
+@pytest.mark.parametrize("checkpoint_every", [2, 250])
 def test_a_folder_with_another_run_is_refused(
-    recipe: str, change: str, message: str, settings: Settings, weights: Weights, tmp_path: Path
+    recipe: str,
+    change: str,
+    message: str,
+    checkpoint_every: int,
+    settings: Settings,
+    weights: Weights,
+    tmp_path: Path,
 ) -> None:
-    folder = run.train("music/mask_net", settings(tmp_path / "run"))
+    common = settings(tmp_path / "run", f"trainer.checkpoint_every={checkpoint_every}")
+    folder = run.train("music/mask_net", common)
     before = weights(folder)
     with pytest.raises(RecipeError, match=message):
-        run.train(recipe, settings(tmp_path / "run", change))
+        run.train(recipe, [*common, change])
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(folder).items())
 
 

@@ -198,6 +198,15 @@ def test_a_model_that_could_not_be_read_again_is_refused_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("change", ["losses.given=true", "model.told=true"])
+def test_a_mask_net_is_not_trained_with_knowledge_that_it_would_not_get(
+    change: str, tmp_path: Path, settings: Settings
+) -> None:
+    with pytest.raises(RecipeError, match="stage=mask_net goes with neither"):
+        run.train("music/mask_net", settings(tmp_path / "run", change))
+    assert not (tmp_path / "run").exists()
+
+
 def test_sources_that_a_recipe_lacks_are_named(
     tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
