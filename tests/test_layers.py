@@ -17,6 +17,7 @@ LAYERS = (
     "download",
     "audio.resample",
     "audio.containers",
+    "audio.mpeg",
     "audio.surround",
     "audio.decoders.base",
     "audio.decoders.ffmpeg",

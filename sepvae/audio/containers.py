@@ -1,32 +1,20 @@
-"""What the bytes of Ogg, MPEG and FLAC files say about their own completeness; their decoders keep it to themselves."""
+"""What the bytes of Ogg, FLAC and AC-3 files and of tags say; decoders keep it to themselves."""
 
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import zlib
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 _BOS, _EOS = 2, 4  # flags of the first and the last page of a logical stream
 _AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")  # mark, version, flags, granule, serial, number, checksum, segments
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
-# kbit/s by MPEG version 1 or not, then by layer
-_BITRATES = {
-    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-_SEARCH_BYTES = 1 << 20  # in all, so that a hostile file costs no more than seconds
+_SEARCH_BYTES = 1 << 20  # so many are looked at, so that a hostile file costs no more than seconds
 _MAX_FAULTS = 1000
 
 
@@ -47,60 +35,6 @@ class OggScan:
     closed: bool
     surround: bool = False
     midway: bool = False
-
-
-@dataclass(frozen=True)
-class MpegScan:
-    """What the frames of an MPEG audio file say.
-
-    Args:
-        frames: whole frames of audio.
-        frame_samples: samples per channel in each.
-        promised: frames that the file's Xing header counts; None without one.
-        gaps: frames before each stretch of bytes that are no frame.
-        ends_within: the last frame is incomplete.
-        tags: where tags between the frames begin and end.
-    """
-
-    frames: int
-    frame_samples: int
-    promised: int | None
-    gaps: tuple[int, ...]
-    ends_within: bool
-    tags: tuple[tuple[int, int], ...]
-
-
-class Untagged:
-    """An MPEG file without the tags between its frames, which make ffmpeg's libraries lose the next one.
-
-    Args:
-        file: the file, which stays open.
-        tags: where the tags begin and end.
-    """
-
-    def __init__(self, file: BinaryIO, tags: tuple[tuple[int, int], ...]) -> None:
-        edges = [0, *(edge for tag in tags for edge in tag), file.seek(0, os.SEEK_END)]
-        self._parts = list(zip(edges[::2], edges[1::2], strict=True))
-        self._file, self._at = file, 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        size = sum(end - begin for begin, end in self._parts)
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int) -> bytes:
-        at = self._at
-        for begin, end in self._parts:
-            if at < end - begin:
-                self._file.seek(begin + at)
-                data = self._file.read(min(size, end - begin - at))
-                self._at += len(data)
-                return data
-            at -= end - begin
-        return b""
 
 
 def ogg_checksum(page: bytes) -> int:
@@ -192,82 +126,8 @@ def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
 def flac_count(path: Path) -> int | None:
     """Position of the five bytes whose last 36 bits count a FLAC file's samples; None for another file."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        begin = _after_tags(data)
+        begin = after_tags(data)
         return begin + 21 if data[begin : begin + 4] == b"fLaC" else None
-
-
-def scan_mpeg(path: Path) -> MpegScan | None:
-    """Walk over the frames of an MPEG audio file; None where no two of them follow each other."""
-    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        end = _before_tags(data)
-        begin = _after_tags(data)
-        first = _next_frame(data, begin, min(end, begin + _SEARCH_BYTES), None)
-        if first is None:
-            return None
-        frame = _mpeg_frame(data[first : first + 3])
-        assert frame is not None
-        scan = _walk(data, first, end, frame[1])
-        header = _xing_header(data[first : first + 256])
-        if header is None:
-            return scan
-        frames, (promised, promised_bytes) = scan.frames - 1, header
-        if promised == scan.frames and 0 < promised_bytes <= end - first:
-            promised = frames  # some writers count the header's own frame; no byte is missing
-        return replace(scan, frames=frames, promised=promised or None)
-
-
-def _walk(data: mmap.mmap, first: int, end: int, frame_samples: int) -> MpegScan:
-    """Count the frames of one kind from the first one on."""
-    kind = _kind(data[first : first + 3])
-    lengths: dict[bytes, int] = {}  # a frame's first three bytes tell its length
-    search_left = _SEARCH_BYTES
-    at, frames = first, 0
-    gaps: list[int] = []
-    tags: list[tuple[int, int]] = []
-    ends_within = False
-    while at < end:
-        head = data[at : at + 3]
-        length = lengths.get(head)
-        if length is None:
-            frame = _mpeg_frame(head)
-            lengths[head] = length = frame[0] if frame is not None and _kind(head) == kind else 0
-        if length:
-            if at + length > end:
-                ends_within = True
-                break
-            frames += 1
-            at += length
-            continue
-        if tag := _tag_bytes(data, at):
-            tags.append((at, min(at + tag, len(data))))
-            at += tag
-            continue
-        following = _next_frame(data, at, min(end, at + search_left), kind)
-        rest = data[at : min(end, at + _SEARCH_BYTES) if following is None else following]
-        if rest.strip(b"\0"):  # some writers fill up with zeros
-            gaps.append(frames)
-        if following is None:
-            break
-        search_left -= following - at
-        at = following
-    return MpegScan(frames, frame_samples, None, tuple(gaps), ends_within, tuple(tags))
-
-
-def _mpeg_frame(head: bytes) -> tuple[int, int] | None:
-    """Bytes and samples per channel of the frame that begins with these three bytes or more."""
-    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
-    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
-    if version == 1 or layer == 4 or not 1 <= bitrate <= 14 or rate == 3:  # a free bitrate tells no length
-        return None
-    hertz = _MPEG_RATES[version][rate]
-    bits = _BITRATES[version == 3, layer][bitrate - 1] * 1000
-    padding = head[2] >> 1 & 1
-    samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
-    if layer == 1:
-        return (12 * bits // hertz + padding) * 4, samples
-    return samples // 8 * bits // hertz + padding, samples
 
 
 def ac3_frame_bytes(head: bytes) -> int | None:
@@ -287,28 +147,7 @@ def ac3_frame_bytes(head: bytes) -> int | None:
     return 2 * (words + (size % 2 if rate == 1 else 0))
 
 
-def _kind(head: bytes) -> tuple[int, int]:
-    """Version, layer and rate of a frame, which never change within a file."""
-    return head[1] & 0xFE, head[2] & 0x0C
-
-
-def _next_frame(data: mmap.mmap, start: int, end: int, kind: tuple[int, int] | None) -> int | None:
-    """Position of the next frame (of a kind) that another one, or the end, follows."""
-    at = data.find(b"\xff", start, end)
-    while at >= 0:
-        head = data[at : at + 3]
-        frame = _mpeg_frame(head)
-        if frame is not None and kind in (None, _kind(head)):
-            following = data[at + frame[0] : at + frame[0] + 3]
-            if at + frame[0] == end or (
-                _mpeg_frame(following) is not None and _kind(following) == _kind(head)
-            ):
-                return at
-        at = data.find(b"\xff", at + 1, end)
-    return None
-
-
-def _tag_bytes(data: mmap.mmap, at: int) -> int:
+def tag_bytes(data: mmap.mmap, at: int) -> int:
     """Length of the tag that begins at a position (ID3v2, ID3v1, APE, Lyrics3); 0 for none."""
     head = data[at : at + 16]
     if head[:3] == b"ID3" and len(head) > 9:  # seven bits in each byte of the size
@@ -327,18 +166,18 @@ def _tag_bytes(data: mmap.mmap, at: int) -> int:
 def only_tags(path: Path, at: int) -> bool:
     """Whether a file holds nothing but tags and zeros from a position on."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        begin, end = _after_tags(data, at), _before_tags(data)
+        begin, end = after_tags(data, at), before_tags(data)
         return end - begin <= _SEARCH_BYTES and not data[begin:end].strip(b"\0")
 
 
-def _after_tags(data: mmap.mmap, at: int = 0) -> int:
+def after_tags(data: mmap.mmap, at: int = 0) -> int:
     """Where the tags that begin at a position end."""
-    while tag := _tag_bytes(data, at):
+    while tag := tag_bytes(data, at):
         at += tag
     return at
 
 
-def _before_tags(data: mmap.mmap) -> int:
+def before_tags(data: mmap.mmap) -> int:
     """Where the tags at the end (ID3v1, APE) begin."""
     end = len(data)
     if end >= 128 and data[end - 128 : end - 125] == b"TAG":
@@ -347,13 +186,3 @@ def _before_tags(data: mmap.mmap) -> int:
         size, _, flags = struct.unpack_from("<III", data, end - 20)
         end = max(0, end - size - (32 if flags >> 31 else 0))
     return end
-
-
-def _xing_header(frame: bytes) -> tuple[int, int] | None:
-    """Frames and bytes of the stream that a Xing header counts, 0 where it does not say; None if the frame is none."""
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or len(frame) < at + 16:
-        return None
-    flags = frame[at + 7]
-    counts = [int.from_bytes(frame[begin : begin + 4], "big") for begin in (at + 8, at + 12)]
-    return counts[0] if flags & 1 else 0, counts[flags & 1] if flags & 2 else 0

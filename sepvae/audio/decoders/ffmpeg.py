@@ -14,8 +14,9 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import Untagged, ac3_frame_bytes, only_tags, scan_ogg
+from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, UNCLOSED, AudioInfo, cut_short, reason, undecodable
+from sepvae.audio.mpeg import PatchedFile
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 
@@ -48,7 +49,7 @@ class AvDecoder:
         ValueError: it holds no audio.
     """
 
-    def __init__(self, path: Path, skip: int = 0, file: Untagged | None = None) -> None:
+    def __init__(self, path: Path, skip: int = 0, file: PatchedFile | None = None) -> None:
         self._path = path
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
         self._container = av.open(file or f"file:{path}", "r", container_options=options)

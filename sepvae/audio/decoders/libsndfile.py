@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.containers import MpegScan, OggScan, Untagged, flac_count, scan_mpeg, scan_ogg
+from sepvae.audio.containers import OggScan, flac_count, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
     FAILURES,
@@ -23,6 +23,7 @@ from sepvae.audio.decoders.base import (
     undecodable,
 )
 from sepvae.audio.decoders.ffmpeg import AvDecoder
+from sepvae.audio.mpeg import MpegScan, PatchedFile, scan_mpeg
 from sepvae.audio.surround import from_vorbis
 
 _MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
@@ -108,8 +109,8 @@ class SoundfileDecoder:
                 self._mpeg = scan_mpeg(path)
                 if self._mpeg is not None and _stops_early(file.frames, self._mpeg):
                     self._plain = path.open("rb")
-                    self._rescue = AvDecoder(path, file=Untagged(self._plain, self._mpeg.tags))
-                    frames = self._mpeg.frames * self._mpeg.frame_samples
+                    self._rescue = AvDecoder(path, file=PatchedFile(self._plain, self._mpeg.patches))
+                    frames = (self._mpeg.frames + self._mpeg.lost) * self._mpeg.frame_samples
             if file.subtype.startswith("MPEG") and self._mpeg is None:  # in a wav, or of a free bitrate
                 frames = None  # a guess
         except BaseException:
@@ -131,7 +132,7 @@ class SoundfileDecoder:
             block = self._file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
             return block[:, from_vorbis(self.info.channels)] if self._ogg and self._ogg.surround else block
         except FAILURES as error:
-            if self._file.format == "FLAC":
+            if self._file.format == "FLAC" or self._file.subtype.startswith("MPEG"):
                 self._rescue = AvDecoder(self._path, skip=self._read)
                 found = self._rescue.info
                 if (found.sample_rate, found.channels) == (self.info.sample_rate, self.info.channels):
@@ -169,19 +170,28 @@ class SoundfileDecoder:
 
 
 def _stops_early(frames: int, scan: MpegScan) -> bool:
-    """Whether libsndfile stops where the first of several files ends, or where its guess of the length does."""
+    """Whether libsndfile stops where the first of several files ends, at other bytes, or where it guesses the end."""
+    if scan.gaps:
+        return True
     if scan.promised is not None:
         return scan.frames > scan.promised
-    return frames < scan.frames * scan.frame_samples - _MPEG_PADDING - scan.frame_samples
+    return scan.filled or frames < scan.frames * scan.frame_samples - _MPEG_PADDING - scan.frame_samples
 
 
 def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str]:
     """What is wrong with an MPEG file by its frames."""
     samples, promised = scan.frames * scan.frame_samples, (scan.promised or 0) * scan.frame_samples
-    if scan.gaps:
-        places = "1 place" if len(scan.gaps) == 1 else f"{len(scan.gaps)} places"
-        at_s = scan.gaps[0] * scan.frame_samples / sample_rate
-        return [f"damaged in {places}, the first at about {at_s:.2f} s: what follows may come early there"]
+    faults = []
+    if gaps := scan.gaps[:-1] if scan.trailing else scan.gaps:
+        places = "1 place" if len(gaps) == 1 else f"{len(gaps)} places"
+        what = f"damaged: about {scan.lost * scan.frame_samples / sample_rate:.2f} s in {places} are silent"
+        if not scan.lost:
+            what = f"damaged in {places}"
+        faults.append(f"{what}, the first at about {gaps[0].frame * scan.frame_samples / sample_rate:.2f} s")
+    if scan.trailing:
+        faults.append(f"its last {scan.trailing} bytes are damaged or do not belong to it, and are left out")
+    if faults:
+        return faults
     if samples < promised:
         return [cut_short(samples, promised, sample_rate)]
     if scan.ends_within:
