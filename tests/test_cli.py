@@ -115,7 +115,7 @@ def test_existing_results_are_skipped_or_stop_or_give_way(
     Path("separated/song/vocals.wav").write_text("mine")
     mine = separate(model, "song.wav")
     assert mine.exit_code == 1
-    assert "not made by sepvae" in mine.stderr
+    assert "no record of sepvae" in mine.stderr
     assert separate(model, "song.wav", "--existing", "overwrite").exit_code == 0
     assert len(list(Path("separated/song").iterdir())) == 4
 

@@ -302,7 +302,7 @@ def test_existing_outputs_are_safe_unless_asked(
     assert skipped.skipped
     assert list(skipped) == list(outputs.values())
     outputs["drums"].write_bytes(b"mine")
-    with pytest.raises(OutputError, match="not made by sepvae"):
+    with pytest.raises(OutputError, match="no record of sepvae"):
         separator.separate_file(path, tmp_path / "out")
     assert outputs["drums"].read_bytes() == b"mine"
     assert not separator.separate_file(path, tmp_path / "out", existing="overwrite").skipped

@@ -7,15 +7,18 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from sepvae.audio.decoders.base import cut_short
+from sepvae.audio.patches import Patch
+from sepvae.audio.phrases import cut_short
 
 _MAX_CHUNKS, _MAX_BLOCKS = 10_000, 1_000_000  # so that a hostile file costs no more than a moment
 _STRAY_BYTES = 4096  # so many after the samples may be anything
 _W64_RIFF = bytes.fromhex("72696666 2e91cf11 a5d628db 04c10000")
 _SAMPLES = (b"data", b"SSND", b"BODY")
+_FILES = (b"RIFF", b"RF64", b"BW64", b"RIFX", b"FORM", b"caff", b".snd", b"dns.")
 _NIST_FIELDS = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
 # bytes before the samples in the kinds of blocks that hold some
 _VOC_SKIPPED = {1: 2, 2: 0, 9: 12}
@@ -32,12 +35,14 @@ class ChunkScan:
         there: what the file holds of it.
         beyond: what follows it and belongs to no chunk; 0 for nothing of note.
         mixed: other things are among the samples.
+        broken: bytes that are no chunk stand between others.
     """
 
     declared: int
     there: int
     beyond: int = 0
     mixed: bool = False
+    broken: bool = False
 
     def fault(self, frames_read: int, sample_rate: int) -> str | None:
         """In one phrase, what is wrong with a file of which so many samples per channel were read."""
@@ -53,6 +58,8 @@ class ChunkScan:
             promised = int(self.declared // align)
             if promised > frames_read:
                 return cut_short(frames_read, promised, sample_rate)
+        if self.broken:
+            return "damaged: a part of it is missing, and what follows may come early there"
         if self.beyond:
             return f"its header counts {found_s:.2f} s, and {self.beyond} more bytes after them are left out"
         return None
@@ -65,7 +72,9 @@ def scan_chunks(path: Path) -> ChunkScan | None:
         head = file.read(40)
         if head[:4] in (b".snd", b"dns."):
             order: Literal["big", "little"] = "big" if head[:4] == b".snd" else "little"
-            return _scan(int.from_bytes(head[4:8], order), _known(int.from_bytes(head[8:12], order)), end)
+            at, declared = int.from_bytes(head[4:8], order), _known(int.from_bytes(head[8:12], order))
+            scan = _scan(at, declared, end)
+            return None if scan is None else replace(scan, beyond=_stray(file, at + declared, end, odd=False))
         if head[:7] == b"NIST_1A":
             file.seek(0)
             text = file.read(1024)
@@ -77,7 +86,7 @@ def scan_chunks(path: Path) -> ChunkScan | None:
             return _scan_voc(file, int.from_bytes(head[20:22], "little"), end)
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             scan = _scan(16, _known(int.from_bytes(head[4:8], "little")) - 8, end)
-            return None if scan is None else replace(scan, mixed=True)
+            return None if scan is None else replace(scan, mixed=True, broken=_is_broken_avi(file, end))
         long_size = 0  # of RF64
         for name, at, size in _chunks(file, head):
             if name == b"ds64":
@@ -85,17 +94,64 @@ def scan_chunks(path: Path) -> ChunkScan | None:
                 long_size = int.from_bytes(file.read(8), "little")
             if name in _SAMPLES:
                 skipped = _SKIPPED.get(name, _SKIPPED.get(head[:4], 0))
-                declared = long_size if long_size and size == 0xFFFFFFFF else _known(size)
+                declared = _known(long_size if long_size and size == 0xFFFFFFFF else size)
                 scan = _scan(at + skipped, declared - skipped, end)
-                if scan is None or head[:4] in (b"riff", b"caff"):
+                if scan is None or head[:4] == b"riff":
                     return scan
                 beyond = _stray(file, at + declared, end, odd=declared % 2 == 1)
                 return replace(scan, beyond=beyond)
         return None
 
 
+def unfilled_sizes(path: Path) -> tuple[Patch, ...]:
+    """What the header of an RF64, w64 or au file should say of its samples, where its writer never filled it in."""
+    with path.open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        head = file.read(40)
+        if head[:4] in (b".snd", b"dns.") and int.from_bytes(head[8:12], "little") == 0:
+            return (Patch(8, 12, b"\xff" * 4),)  # which stands for an unknown size
+        size_at = 0  # of ds64
+        for name, at, size in _chunks(file, head):
+            if name == b"ds64":
+                size_at = at + 8
+            if name != b"data":
+                continue
+            if head[:16] == _W64_RIFF and (size == 0 or not _known(size)) and end > at:
+                size_of_all = Patch(16, 24, end.to_bytes(8, "little"))
+                return size_of_all, Patch(at - 8, at, (24 + end - at).to_bytes(8, "little"))
+            if size_at and size == 0xFFFFFFFF and end > at:
+                file.seek(size_at)
+                if not _known(int.from_bytes(file.read(8), "little")):
+                    sizes = (end - 8).to_bytes(8, "little") + (end - at).to_bytes(8, "little") + bytes(8)
+                    return (Patch(size_at - 8, size_at + 16, sizes),)
+            break
+    return ()
+
+
 def _scan(at: int, declared: int, end: int) -> ChunkScan | None:
     return ChunkScan(declared, min(declared, end - at)) if declared > 0 and end > at else None
+
+
+def _is_broken_avi(file: BinaryIO, end: int) -> bool:
+    """Whether the chain of chunks breaks before the end of the file."""
+    at = 0
+    for _ in range(_MAX_BLOCKS):
+        file.seek(at)
+        head = file.read(12)
+        if len(head) < 8:
+            return False
+        name, kind = head[:4], head[8:]
+        if not all(0x20 <= byte < 0x7F for byte in name):
+            file.seek(at)
+            return any(
+                part.strip(b"\0") for part in iter(partial(file.read, 1 << 20), b"")
+            )  # zeros fill some up
+        size = int.from_bytes(head[4:8], "little")
+        inside = name == b"RIFF" or (name == b"LIST" and kind in (b"movi", b"rec "))
+        at += 12 if inside else 8 + size + size % 2
+        if at > end + 1:
+            return True
+    return False
 
 
 def _scan_voc(file: BinaryIO, at: int, end: int) -> ChunkScan | None:
@@ -116,12 +172,12 @@ def _scan_voc(file: BinaryIO, at: int, end: int) -> ChunkScan | None:
 
 def _known(size: int) -> int:
     """A size; 0 for those that writers put in before they know it."""
-    return 0 if size % (1 << 31) >= 0x7FFFF000 or size >= 1 << 62 else size
+    return 0 if size % (1 << 31) >= 0x7FFFF000 or size == 1 << 31 or size >= 1 << 62 else size
 
 
 def _chunks(file: BinaryIO, head: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Name, position and size of the chunks of a wav, aiff, w64 or caf file."""
-    if head[:4] in (b"RIFF", b"RF64", b"BW64", b"RIFX", b"FORM"):
+    if head[:4] in _FILES[:5]:
         at, name_bytes, size_bytes, padded = 12, 4, 4, 2
     elif head[:16] == _W64_RIFF:
         at, name_bytes, size_bytes, padded = 40, 16, 8, 8
@@ -154,4 +210,4 @@ def _stray(file: BinaryIO, at: int, end: int, odd: bool) -> int:
 
 def _is_name(name: bytes) -> bool:
     """Whether these bytes could be the name of a chunk that may follow the samples."""
-    return name not in (*_SAMPLES, b"RIFF", b"FORM") and all(0x20 <= byte < 0x7F for byte in name)
+    return name not in (*_SAMPLES, *_FILES) and all(0x20 <= byte < 0x7F for byte in name)

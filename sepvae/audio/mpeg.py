@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 from sepvae.audio.containers import after_tags, before_tags, tag_bytes
+from sepvae.audio.patches import Patch
 
 # kbit/s by MPEG version 1 or not, then by layer
 _BITRATES = {
@@ -47,15 +46,6 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Patch:
-    """What takes the place of the bytes from `begin` to `end`."""
-
-    begin: int
-    end: int
-    content: bytes = b""
-
-
-@dataclass(frozen=True)
 class MpegScan:
     """What the frames of an MPEG audio file say.
 
@@ -88,47 +78,6 @@ class MpegScan:
     def trailing(self) -> int:
         """Bytes of a gap that no frame follows."""
         return self.end - self.gaps[-1].begin if self.gaps and self.gaps[-1].end == self.end else 0
-
-
-class PatchedFile:
-    """A file of which some parts read as something else.
-
-    Args:
-        file: the file, which stays open.
-        patches: in order.
-    """
-
-    def __init__(self, file: BinaryIO, patches: Sequence[Patch]) -> None:
-        size = file.seek(0, os.SEEK_END)
-        begins = [0, *(patch.end for patch in patches)]
-        ends = [*(patch.begin for patch in patches), size]
-        contents = [*(patch.content for patch in patches), b""]
-        self._parts: list[tuple[int, int, bytes]] = list(zip(begins, ends, contents, strict=True))
-        self._file, self._at = file, 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        size = sum(end - begin + len(content) for begin, end, content in self._parts)
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int) -> bytes:
-        at = self._at
-        for begin, end, content in self._parts:
-            length = end - begin
-            if at < length:
-                self._file.seek(begin + at)
-                data = self._file.read(min(size, length - at))
-            elif at < length + len(content):
-                data = content[at - length : at - length + size]
-            else:
-                at -= length + len(content)
-                continue
-            self._at += len(data)
-            return data
-        return b""
 
 
 def scan_mpeg(path: Path) -> MpegScan | None:

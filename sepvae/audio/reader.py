@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sepvae.audio.chunks import scan_chunks
 from sepvae.audio.decoders import open_decoder
-from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason, undecodable
+from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason
+from sepvae.audio.phrases import undecodable
 from sepvae.audio.resample import check_rate
 from sepvae.errors import AudioFileError, ShapeError
 

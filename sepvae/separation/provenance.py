@@ -16,6 +16,7 @@ from typing import Any
 
 import soundfile
 
+from sepvae.audio.chunks import scan_chunks
 from sepvae.audio.decoders.base import native
 from sepvae.audio.tags import read_tags
 from sepvae.errors import AudioFileError
@@ -100,17 +101,22 @@ def look_for(paths: Mapping[str, Path], origin: Origin) -> Earlier:
     """
     there = {stem: path for stem, path in paths.items() if os.path.lexists(path)}
     wanted = json.loads(json.dumps(asdict(origin)))
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
+    unknown: list[Path] = []
     same = True
     for stem, path in there.items():
         made = read_provenance(path)
         if made is None:
-            return Earlier(tuple(there.values()), foreign=f"{path}: exists and was not made by sepvae")
+            unknown.append(path)
+            continue
         if made.get("input_sha256") != origin.input_sha256:
             return Earlier(tuple(there.values()), foreign=f"{path}: exists and is a stem of another input")
         found[stem] = made
         same = same and {key: made.get(key) for key in wanted} == wanted and made.get("stem") == stem
-    if not same or len(there) < len(paths):
+    if unknown and not (found and all(map(_is_cut, unknown))):  # the record stands at the end of a wav
+        why = f"{unknown[0]}: exists and has no record of sepvae"
+        return Earlier(tuple(there.values()), foreign=why)
+    if unknown or not same or len(there) < len(paths):
         return Earlier(tuple(there.values()))
     whole = all(_is_whole(path, found[stem].get("frames")) for stem, path in there.items())
     any_stem = next(iter(found.values()))
@@ -128,6 +134,17 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return made if isinstance(made, dict) and _MADE_BY in made else None
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file is empty or ends before its header says so."""
+    try:
+        if path.stat().st_size == 0:
+            return True
+        scan = scan_chunks(path)
+    except OSError:
+        return False
+    return scan is not None and scan.there < scan.declared
 
 
 def _is_whole(path: Path, frames: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sepvae.audio.chunks import unfilled_sizes
 from sepvae.audio.decoders.base import Decoder
 from sepvae.audio.decoders.ffmpeg import AvDecoder
 from sepvae.audio.decoders.libsndfile import SoundfileDecoder
@@ -22,4 +23,4 @@ def open_decoder(path: Path) -> Decoder:
     try:
         return SoundfileDecoder(path)
     except (RuntimeError, TypeError, ValueError):  # TypeError: a headerless format by its ending
-        return AvDecoder(path)
+        return AvDecoder(path, patches=unfilled_sizes(path))

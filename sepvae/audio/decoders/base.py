@@ -1,4 +1,4 @@
-"""What every decoder has in common: its face, the blocks it gives, and the words for what is missing."""
+"""What every decoder has in common: its face, the blocks it gives, and what counts as damage."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 BLOCK_FRAMES = 1 << 16
 """Frames per block when reading: large enough to be fast, small enough to be held easily."""
 
+FAR_BEYOND = 8.0
+"""Magnitude of samples that no encoder was given, 18 dB over full scale."""
+
 FAILURES = (RuntimeError, OSError, ValueError, EOFError, FFmpegError)
 """What the libraries raise on files that they cannot decode."""
-
-UNCLOSED = "ends without the mark that closes such a file: its end may be missing"
-"""The phrase for an Ogg file without a last page."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,9 @@ def reason(error: Exception) -> str:
     return re.sub(r"^Error( opening .*?)? ?: ", "", first).rstrip(". ") or "the decoder gave up"
 
 
-def cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
-    """The phrase for a file that holds less than its header says."""
-    found, expected = frames_read / sample_rate, promised / sample_rate
-    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
-
-
-def undecodable(frames_read: int, sample_rate: int, why: str) -> str:
-    """The phrase for a file whose rest no library decodes."""
-    return f"damaged: cannot be decoded beyond {frames_read / sample_rate:.2f} s ({why})"
+def is_burst(samples: NDArray[np.float32]) -> bool:
+    """Whether samples of a lossy codec are so loud that only damage makes them so."""
+    return bool(samples.size) and float(max(samples.max(), -samples.min())) > FAR_BEYOND
 
 
 def native(path: Path) -> str | bytes:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
 
 from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
-from sepvae.audio.decoders.base import BLOCK_FRAMES, UNCLOSED, AudioInfo, cut_short, reason, undecodable
-from sepvae.audio.mpeg import PatchedFile
+from sepvae.audio.decoders.base import (
+    BLOCK_FRAMES,
+    AudioInfo,
+    is_burst,
+    reason,
+)
+from sepvae.audio.patches import Patch, PatchedFile
+from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 
@@ -42,18 +49,22 @@ class AvDecoder:
     Args:
         path: the file.
         skip: samples per channel to leave out at the beginning, which have been read otherwise.
-        file: what to read in its place; the caller closes it.
+        patches: other bytes to read in some places.
 
     Raises:
         FFmpegError: no demuxer or decoder takes it.
         ValueError: it holds no audio.
     """
 
-    def __init__(self, path: Path, skip: int = 0, file: PatchedFile | None = None) -> None:
+    def __init__(self, path: Path, skip: int = 0, patches: Sequence[Patch] = ()) -> None:
         self._path = path
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
-        self._container = av.open(file or f"file:{path}", "r", container_options=options)
+        self._opened = ExitStack()
         try:
+            source: str | PatchedFile = f"file:{path}"
+            if patches:
+                source = PatchedFile(self._opened.enter_context(path.open("rb")), patches)
+            self._container = self._opened.enter_context(av.open(source, "r", container_options=options))
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")
             self._stream = self._container.streams.audio[0]
@@ -64,12 +75,14 @@ class AvDecoder:
                 raise ValueError("its audio is in a format that is not known")
             if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            name = self._stream.codec_context.name
+            self._lossless = name.startswith("pcm_") or name in _AV_LOSSLESS
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
             timed = self._container.format.name.split(",")[0] in _TIMED
             self._trusted = self.info.frames if timed else None
         except BaseException:
-            self._container.close()
+            self._opened.close()
             raise
         self._skip, self._placed = skip, 0  # samples that have got their place
         self._silent = self._holes = 0
@@ -81,8 +94,9 @@ class AvDecoder:
 
     def _describe(self) -> AudioInfo:
         context = self._stream.codec_context
-        lossless = context.name.startswith("pcm_") or context.name in _AV_LOSSLESS
-        depth = _AV_DEPTHS.get(context.format.name.removesuffix("p"), "PCM_24") if lossless else "PCM_24"
+        depth = (
+            _AV_DEPTHS.get(context.format.name.removesuffix("p"), "PCM_24") if self._lossless else "PCM_24"
+        )
         if context.name.startswith("pcm_s32"):
             depth = "FLOAT"
         return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
@@ -112,7 +126,9 @@ class AvDecoder:
                 packet = next(packets, None)
             except FFmpegError as error:
                 whole = self._trusted is not None and self._placed >= self._trusted
-                if not (whole and only_tags(self._path, end)):
+                if self._ogg is not None and self._ogg.chained and isinstance(error, PatchWelcomeError):
+                    self._stopped = self._changes()
+                elif not (whole and only_tags(self._path, end)):
                     self._stopped = undecodable(self._placed, self.info.sample_rate, reason(error))
                 return
             if packet is None:
@@ -132,14 +148,15 @@ class AvDecoder:
                     frame.sample_rate != self.info.sample_rate
                     or frame.layout.nb_channels != self.info.channels
                 ):
-                    at_s = self._placed / self.info.sample_rate
-                    self._stopped = (
-                        f"changes its sample rate or channels at {at_s:.2f} s: what follows is left out"
-                    )
+                    self._stopped = self._changes()
                     return
                 if packet.is_corrupt and not plain:  # the last one of plain samples is only short
                     self._fault()
                 yield frame
+
+    def _changes(self) -> str:
+        at_s = self._placed / self.info.sample_rate
+        return f"changes its sample rate or channels at {at_s:.2f} s: what follows is left out"
 
     def _timeline(self) -> Iterator[NDArray[np.float32]]:
         """Samples of all frames `[n, C]`, with silence for what is missing between them."""
@@ -160,6 +177,11 @@ class AvDecoder:
             due = due if at is None else at
             for part in to_float.resample(frame):
                 samples = part.to_ndarray().reshape(-1, self.info.channels).astype(np.float32, copy=False)
+                if not self._lossless and is_burst(samples):
+                    self._fault()
+                    self._holes += 1
+                    self._silent += len(samples)
+                    samples = np.zeros_like(samples)
                 self._placed += len(samples)
                 yield samples
             due = None if due is None else due + length
@@ -246,7 +268,9 @@ class AvDecoder:
             phrases.append(f"damaged: parts cannot be decoded, the first at {self._first_fault / rate:.2f} s")
         if self._stopped is not None:
             phrases.append(self._stopped)
-        if self._trusted is not None and self._placed < self._trusted - rate // 10:  # up to codec frames
+        exact = self._lossless and self._container.format.name.startswith("matroska")
+        slack = rate // 200 if exact else rate // 10  # that one counts in milliseconds, others in frames
+        if self._trusted is not None and self._placed < self._trusted - slack:
             phrases.append(cut_short(self._placed, self._trusted, rate))
         elif self._first_fault is not None and self._first_fault >= self._placed:
             phrases.append("its last part is damaged and cannot be decoded")
@@ -257,4 +281,4 @@ class AvDecoder:
         return "; ".join(phrases) or None
 
     def close(self) -> None:
-        self._container.close()
+        self._opened.close()

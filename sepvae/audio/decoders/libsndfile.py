@@ -11,21 +11,22 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from sepvae.audio.chunks import unfilled_sizes
 from sepvae.audio.containers import OggScan, flac_count, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
     FAILURES,
-    UNCLOSED,
     AudioInfo,
-    cut_short,
+    is_burst,
     native,
     reason,
-    undecodable,
 )
 from sepvae.audio.decoders.ffmpeg import AvDecoder
-from sepvae.audio.mpeg import MpegScan, PatchedFile, scan_mpeg
+from sepvae.audio.mpeg import MpegScan, scan_mpeg
+from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
 from sepvae.audio.surround import from_vorbis
 
+_FRAME = 1152
 _MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
 
 # soundfile's subtypes by the depth that a result of the same quality has
@@ -86,6 +87,7 @@ class SoundfileDecoder:
         self._ogg: OggScan | None = None
         self._mpeg: MpegScan | None = None
         self._plain: BinaryIO | None = None
+        self._burst_at: int | None = None
         self._file = file = _Unseekable(native(path))
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
@@ -95,35 +97,49 @@ class SoundfileDecoder:
                 self._file = file = _Unseekable(_Uncounted(self._plain, counted))
             elif file.format in ("VOC", "W64"):
                 raise ValueError("libsndfile takes later blocks or chunks with their headers for sound")
+            elif file.format == "RAW":
+                raise ValueError(
+                    "libsndfile takes any bytes for sound if the name ends in .au, .gsm, .snd or .vox"
+                )
             elif file.format == "OGG":
                 self._ogg = scan_ogg(path)
                 # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
                 if self._ogg is not None and (self._ogg.damaged or self._ogg.chained or self._ogg.midway):
                     self._rescue = AvDecoder(path)
                     frames = None
-            elif frames == 0:  # a recorder that crashed leaves a wav header without a length
+            elif frames == 0:  # a recorder that crashed leaves a header without a length
                 with suppress(*FAILURES):
-                    self._rescue = AvDecoder(path)
+                    self._rescue = AvDecoder(path, patches=unfilled_sizes(path))
                     frames = self._rescue.info.frames
             elif file.format == "MP3":
                 self._mpeg = scan_mpeg(path)
                 if self._mpeg is not None and _stops_early(file.frames, self._mpeg):
-                    self._plain = path.open("rb")
-                    self._rescue = AvDecoder(path, file=PatchedFile(self._plain, self._mpeg.patches))
+                    self._rescue = AvDecoder(path, patches=self._mpeg.patches)
                     frames = (self._mpeg.frames + self._mpeg.lost) * self._mpeg.frame_samples
             if file.subtype.startswith("MPEG") and self._mpeg is None:  # in a wav, or of a free bitrate
                 frames = None  # a guess
         except BaseException:
             self._close_file()
             raise
+        self._lossy = file.subtype.startswith("MPEG") or file.subtype in ("VORBIS", "OPUS")
         self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
         if self._rescue is not None:
             self.info = replace(self._rescue.info, frames=frames)  # libsndfile may halve an Opus file's rate
 
     def read(self) -> NDArray[np.float32]:
         block = self._next_block()
+        if self._lossy and self._rescue is None and is_burst(block):
+            self._mute_bursts(block)
         self._read += len(block)
         return block
+
+    def _mute_bursts(self, block: NDArray[np.float32]) -> None:
+        """Silence in the place of what only damage makes so loud, a frame of a codec at a time."""
+        for start in range(0, len(block), _FRAME):
+            if is_burst(block[start : start + _FRAME]):
+                block[start : start + _FRAME] = 0
+                if self._burst_at is None:
+                    self._burst_at = self._read + start
 
     def _next_block(self) -> NDArray[np.float32]:
         if self._rescue is not None:
@@ -146,6 +162,9 @@ class SoundfileDecoder:
 
     def loss(self) -> str | None:
         phrases = [self._stopped]
+        if self._burst_at is not None:
+            at_s = self._burst_at / self.info.sample_rate
+            phrases.append(f"damaged: parts far beyond full scale are silent, the first at {at_s:.2f} s")
         if self._rescue is not None:
             phrases.append(self._rescue.loss())
         elif self._mpeg is None and self._stopped is None:

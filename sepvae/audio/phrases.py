@@ -1,0 +1,17 @@
+"""The words for what a file lacks, the same for all formats."""
+
+from __future__ import annotations
+
+UNCLOSED = "ends without the mark that closes such a file: its end may be missing"
+"""The phrase for an Ogg file without a last page."""
+
+
+def cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
+    """The phrase for a file that holds less than its header says."""
+    found, expected = frames_read / sample_rate, promised / sample_rate
+    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
+
+
+def undecodable(frames_read: int, sample_rate: int, why: str) -> str:
+    """The phrase for a file whose rest no library decodes."""
+    return f"damaged: cannot be decoded beyond {frames_read / sample_rate:.2f} s ({why})"
