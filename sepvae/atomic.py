@@ -150,11 +150,16 @@ def alone(lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file of this name is one that somebody is still writing, or has left unfinished."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes have left unfinished in a folder; what is still being made stays."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
+            if is_unfinished(entry.name):
                 with contextlib.suppress(OSError):
                     _remove_if_orphaned(entry.path)
 

@@ -96,7 +96,12 @@ class Separator(ArraySeparator):
         _check_existing(source, paths, existing)
         with AudioReader(source) as reader:
             info = reader.info
-            encoding, subtype = choose_encoding(format, subtype, info.depth, info.channels)
+            try:
+                encoding, subtype = choose_encoding(
+                    format, subtype, info.depth, info.channels, info.sample_rate
+                )
+            except OutputError as error:
+                raise OutputError(f"{source}: {error}") from None
             origin = self._origin(source, selection, presence, encoding, subtype)
             common = SeparatedFile(
                 source,
@@ -124,7 +129,7 @@ class Separator(ArraySeparator):
             gain=gain,
             residual_db=stream.residual_db,
             loss=reader.loss,
-            warnings=(*remarks(gain, info.sample_rate, encoding, earlier), *stream.remarks),
+            warnings=(*remarks(gain, info, encoding, earlier), *stream.remarks),
         )
         if verify:
             done = verified(done, whole=selection.whole)

@@ -240,7 +240,7 @@ def test_the_commands_write_what_they_say(folder: Path, noise: np.ndarray) -> No
     assert "kbit/s" in result.stderr
     for arguments in (
         ("decode", "x.latents", "-o", "out.wav"),
-        ("denoise", "drums.wav", "-o", "out.wav"),
+        ("denoise", "drums.wav", "-o", "out.wav", "--overwrite"),
     ):
         assert run(*arguments).exit_code == 0
         info = soundfile.info("out.wav")
@@ -257,7 +257,7 @@ def test_what_comes_back_is_as_long_as_what_went_in(
     soundfile.write("drums.wav", 0.1 * rng.standard_normal(frames), rate)
     run("encode", "drums.wav", "-o", "x.latents")
     for arguments in (("decode", "x.latents"), ("denoise", "drums.wav")):
-        assert run(*arguments, "-o", "out.wav").exit_code == 0
+        assert run(*arguments, "-o", "out.wav", "--overwrite").exit_code == 0
         info = soundfile.info("out.wav")
         assert (info.frames, info.samplerate) == (frames, rate)
 
@@ -320,6 +320,26 @@ def test_an_input_is_never_overwritten(folder: Path, noise: np.ndarray) -> None:
         assert result.exit_code == 1
         assert "would overwrite its input" in result.stderr
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_no_file_is_replaced_unless_asked_for(folder: Path, noise: np.ndarray) -> None:
+    soundfile.write("drums.wav", noise.T, RATE)
+    assert run("encode", "drums.wav", "-o", "drums.latents").exit_code == 0
+    for name in ("mine.wav", "mine-002.wav", "mine.latents"):
+        Path(name).write_text("mine")
+    for arguments in (
+        ("sample", "bass", "-o", "mine.wav", "--seconds", "0.1"),
+        ("sample", "bass", "-o", "mine.wav", "--seconds", "0.1", "-n", "2"),
+        ("encode", "drums.wav", "-o", "mine.latents"),
+        ("decode", "drums.latents", "-o", "mine.wav"),
+        ("denoise", "drums.wav", "-o", "mine.wav"),
+        ("interpolate", "drums.wav", "drums.wav", "-o", "mine.wav", "-n", "2"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert result.stderr.endswith("exists already; --overwrite replaces it\n")
+        assert not Path("mine-001.wav").exists()
+    assert {path.read_text() for path in folder.glob("mine*")} == {"mine"}
 
 
 @pytest.mark.parametrize("command", ["encode", "denoise"])

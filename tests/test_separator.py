@@ -352,6 +352,22 @@ def test_stems_of_another_input_are_not_replaced(
     assert outputs["vocals"].read_bytes() == before
 
 
+@pytest.mark.parametrize("left", [0, 2000, 9000])
+def test_a_wav_stem_that_lost_its_end_is_made_again_and_a_foreign_file_is_not(
+    tmp_path: Path, separator: Separator, noise: np.ndarray, left: int
+) -> None:
+    path, out = song(tmp_path, noise[:, :3000]), tmp_path / "out"
+    bass = separator.separate_file(path, out).outputs["bass"]
+    whole = bass.read_bytes()
+    bass.write_bytes(whole[:left])
+    again = separator.separate_file(path, out)
+    assert "replaced" in again.warnings[0]
+    assert bass.read_bytes() == whole
+    soundfile.write(bass, noise[:, :3000].T, RATE)  # whole, and without a record
+    with pytest.raises(OutputError, match="no record of sepvae"):
+        separator.separate_file(path, out)
+
+
 def test_a_cut_stem_is_made_again(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
     path = song(tmp_path, noise)
     outputs = separator.separate_file(path, tmp_path / "out", format="flac").outputs

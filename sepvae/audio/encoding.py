@@ -34,7 +34,7 @@ class Encoding:
         container: soundfile's name of the container.
         subtypes: soundfile's names of the sample formats, the only one for lossy codecs.
         rates: sample rates that the codec has, ascending; empty when it has all up to `max_rate`.
-        max_rate: the highest that it has, where `rates` is empty; None for no bound.
+        max_rate: the highest that it has, where `rates` is empty; None for no bound. Lossy ones are resampled to it.
         max_channels: > 0.
         options: further arguments of `soundfile.SoundFile`.
     """
@@ -67,7 +67,7 @@ ENCODINGS = {
     encoding.name: encoding
     for encoding in (
         Encoding("wav", "RF64", ("PCM_16", "PCM_24", "FLOAT")),
-        Encoding("flac", "FLAC", ("PCM_16", "PCM_24"), max_channels=8),
+        Encoding("flac", "FLAC", ("PCM_16", "PCM_24"), max_rate=655_350, max_channels=8),
         Encoding(
             "mp3",
             "MP3",
@@ -96,14 +96,16 @@ ENCODINGS = {
 }
 
 
-def choose_encoding(name: str, subtype: str | None, depth: str, channels: int) -> tuple[Encoding, str]:
+def choose_encoding(
+    name: str, subtype: str | None, depth: str, channels: int, sample_rate: int
+) -> tuple[Encoding, str]:
     """Return a format and its sample format for a result.
 
     Args:
         name: wav, flac, mp3, ogg or opus.
         subtype: PCM_16, PCM_24 or FLOAT; None takes the input's own, or the deepest that the format has.
         depth: subtype that holds the input's samples without loss.
-        channels: of the signal.
+        channels, sample_rate: of the signal.
 
     Raises:
         OutputError: the format does not exist or cannot hold this.
@@ -114,6 +116,10 @@ def choose_encoding(name: str, subtype: str | None, depth: str, channels: int) -
     if channels > encoding.max_channels:
         raise OutputError(
             f"{name} holds at most {encoding.max_channels} channels, the input has {channels}: use wav"
+        )
+    if not encoding.lossy and encoding.rate_for(sample_rate) != sample_rate:
+        raise OutputError(
+            f"{name} holds at most {encoding.max_rate} Hz, the input has {sample_rate}: use wav"
         )
     if encoding.lossy:
         if subtype is not None:
@@ -199,6 +205,9 @@ class AudioWriter:
         except (RuntimeError, OSError, ValueError) as error:
             self._partial.discard()
             raise self._error(error) from error
+        except BaseException:  # a signal
+            self._partial.discard()
+            raise
 
     def write(self, block: NDArray[Any]) -> None:
         """Append samples: float, or integers as `quantise` gives them.

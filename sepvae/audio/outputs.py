@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.atomic import sweep, sync_folder
-from sepvae.audio.encoding import AudioWriter, Encoding, quantise
+from sepvae.atomic import is_unfinished, sweep, sync_folder
+from sepvae.audio.encoding import ENCODINGS, AudioWriter, Encoding, quantise
 from sepvae.audio.reader import BLOCK_FRAMES
 from sepvae.audio.resample import Resampler
 from sepvae.audio.tags import NO_TAGS, Tags
@@ -61,6 +61,12 @@ def output_paths(
         outside = relative.is_absolute() or ".." in relative.parts or not relative.parts
         if outside or not _real(path).is_relative_to(_real(root)):  # a link may lead out
             raise OutputError(f"{path}: lies outside the output folder {root}")
+        if is_unfinished(relative.name):
+            raise OutputError(
+                f"{path}: such a name marks a file that is not finished, and would be swept away"
+            )
+        if relative.suffix[1:].lower() in ENCODINGS.keys() - {ext}:
+            raise OutputError(f"{path}: the name ends like another format than {ext}")
         if max(len(os.fsencode(part)) for part in relative.parts) > _MAX_NAME_BYTES:
             raise OutputError(f"{path}: longer than the {_MAX_NAME_BYTES} bytes that a file name can have")
         paths[stem] = path

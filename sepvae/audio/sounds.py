@@ -56,7 +56,7 @@ def write_sound(
     name = target.suffix[1:].lower()
     if name not in ENCODINGS:
         raise OutputError(f"{target}: expected a name that ends in .{', .'.join(ENCODINGS)}")
-    encoding, subtype = choose_encoding(name, None, depth, channels=audio.shape[0])
+    encoding, subtype = choose_encoding(name, None, depth, audio.shape[0], sample_rate)
     with StemFiles({"sound": target}, encoding, subtype, sample_rate, audio.shape[0]) as files:
         files.write(audio[None])
         return files.commit(), encoding

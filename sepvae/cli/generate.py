@@ -25,6 +25,7 @@ _PATH = click.Path(path_type=Path)
 
 
 _out_option = click.option("-o", "--out", required=True, type=_PATH, help="File to write.")
+_overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 _seed_option = click.option(
     "--seed",
     default=0,
@@ -42,6 +43,7 @@ _source_option = click.option(
 @click.command()
 @click.argument("source")
 @_out_option
+@_overwrite_option
 @options.model
 @click.option(
     "-n", "--number", default=1, show_default=True, type=click.IntRange(1, 999), help="Number of stems."
@@ -62,13 +64,21 @@ _source_option = click.option(
 )
 @_seed_option
 def sample(
-    source: str, out: Path, model: str, number: int, seconds: float, temperature: float, seed: int
+    source: str,
+    out: Path,
+    overwrite: bool,
+    model: str,
+    number: int,
+    seconds: float,
+    temperature: float,
+    seed: int,
 ) -> None:
     """Draw new stems of SOURCE from the prior of its autoencoder (phases by Griffin-Lim)."""
     from sepvae import generation
 
     vaes, _ = _load(model)
     generation.check_source(vaes, source)
+    _check_outputs(_numbered(out, number), overwrite)
     for index, path in enumerate(_numbered(out, number)):
         drawn = generation.sample(
             vaes, source, seconds, generator=_generator(seed + index), temperature=temperature
@@ -79,6 +89,7 @@ def sample(
 @click.command()
 @click.argument("stem", type=_PATH)
 @_out_option
+@_overwrite_option
 @options.model
 @_source_option
 @click.option(
@@ -95,13 +106,15 @@ def sample(
     type=click.IntRange(0, 2),
     help="Number of finest levels left out.",
 )
-def encode(stem: Path, out: Path, model: str, source: str | None, step: float, drop: int) -> None:
+def encode(
+    stem: Path, out: Path, overwrite: bool, model: str, source: str | None, step: float, drop: int
+) -> None:
     """Write the latents of STEM to a small file."""
     from sepvae import codec, generation
 
     vaes, weights = _load(model)
     name = _source_of(stem, source, vaes)
-    _check_inputs_stay([out], stem)
+    _check_outputs([out], overwrite, stem)
     audio, info, x = _read(stem, vaes)
     rate = info.sample_rate
     with _named(stem):
@@ -117,16 +130,17 @@ def encode(stem: Path, out: Path, model: str, source: str | None, step: float, d
 @click.command()
 @click.argument("latents", type=_PATH)
 @_out_option
+@_overwrite_option
 @options.model
 @_seed_option
-def decode(latents: Path, out: Path, model: str, seed: int) -> None:
+def decode(latents: Path, out: Path, overwrite: bool, model: str, seed: int) -> None:
     """Turn a file that `sepvae encode` wrote into sound again (phases by Griffin-Lim)."""
     from sepvae import codec, generation
     from sepvae.audio.sounds import change_rate
     from sepvae.errors import CheckpointError
 
     vaes, weights = _load(model)
-    _check_inputs_stay([out], latents)
+    _check_outputs([out], overwrite, latents)
     coded = codec.read(latents, vaes.config.vae)
     if coded.weights != weights:
         raise CheckpointError(f"{latents}: coded with other weights than those of {model}")
@@ -144,6 +158,7 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
 @click.argument("first", type=_PATH)
 @click.argument("second", type=_PATH)
 @_out_option
+@_overwrite_option
 @options.model
 @_source_option
 @click.option(
@@ -156,14 +171,21 @@ def decode(latents: Path, out: Path, model: str, seed: int) -> None:
 )
 @_seed_option
 def interpolate(
-    first: Path, second: Path, out: Path, model: str, source: str | None, number: int, seed: int
+    first: Path,
+    second: Path,
+    out: Path,
+    overwrite: bool,
+    model: str,
+    source: str | None,
+    number: int,
+    seed: int,
 ) -> None:
     """Decode what lies between the latents of two stems of one source, as long as the shorter one."""
     from sepvae import generation
 
     vaes, _ = _load(model)
     name = _source_of(first, source, vaes)
-    _check_inputs_stay(_numbered(out, number), first, second)
+    _check_outputs(_numbered(out, number), overwrite, first, second)
     a, b = (_read(path, vaes)[2] for path in (first, second))
     length = min(a.shape[1], b.shape[1])
     with _named(first):
@@ -181,16 +203,17 @@ def interpolate(
 @click.command()
 @click.argument("stem", type=_PATH)
 @_out_option
+@_overwrite_option
 @options.model
 @_source_option
-def denoise(stem: Path, out: Path, model: str, source: str | None) -> None:
+def denoise(stem: Path, out: Path, overwrite: bool, model: str, source: str | None) -> None:
     """Send a noisy solo STEM through its source's autoencoder (phases of the input)."""
     from sepvae import generation
     from sepvae.audio.sounds import change_rate
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
-    _check_inputs_stay([out], stem)
+    _check_outputs([out], overwrite, stem)
     audio, info, x = _read(stem, vaes)
     with _named(stem):
         clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
@@ -249,10 +272,13 @@ def _source_of(stem: Path, source: str | None, model: SeparationVAE) -> str:
     return name
 
 
-def _check_inputs_stay(outputs: Sequence[Path], *inputs: Path) -> None:
+def _check_outputs(outputs: Sequence[Path], overwrite: bool, *inputs: Path) -> None:
+    """Refuse to write over an input, and over anything else unless that is wanted."""
     for path in outputs:
         if any(path.exists() and file.exists() and path.samefile(file) for file in inputs):
             raise OutputError(f"{path}: this output would overwrite its input")
+        if os.path.lexists(path) and not overwrite and (path.is_file() or path.is_symlink()):
+            raise OutputError(f"{path}: exists already; --overwrite replaces it")
 
 
 def _numbered(out: Path, number: int) -> list[Path]:

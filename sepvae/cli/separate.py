@@ -195,7 +195,7 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     from sepvae.audio.outputs import output_paths
     from sepvae.batch.report import check_report
 
-    choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1)
+    choose_encoding(task.format, task.subtype, depth="PCM_24", channels=1, sample_rate=8000)
     output_paths(task.out, task.template, "track", ["stem"], task.format)
     if to_stdout and (task.format, task.subtype or "FLOAT") != ("wav", "FLOAT"):
         raise OutputError("stdout gets a wav of float samples: leave out --format and --subtype")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import torch
 
 from sepvae.errors import OptionError
@@ -22,6 +24,7 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # An AssertionError where torch was built without CUDA.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = textwrap.shorten(reason, 200, placeholder=" ...")
         raise OptionError(f"device {name!r} cannot be used ({reason})") from error
     return device
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sepvae.audio import AudioInfo
 from sepvae.audio.encoding import Encoding
 from sepvae.audio.verify import SumError, sum_error
 from sepvae.errors import SepvaeError
@@ -59,16 +60,18 @@ class SeparatedFile:
         return iter(self.outputs.values())
 
 
-def remarks(gain: float, sample_rate: int, encoding: Encoding, earlier: Earlier | None) -> tuple[str, ...]:
+def remarks(gain: float, info: AudioInfo, encoding: Encoding, earlier: Earlier | None) -> tuple[str, ...]:
     """What should be known about a result, one line each."""
     notes = []
     if earlier is not None and earlier.there:
         notes.append("an earlier result, incomplete or of another model or settings, was replaced")
     if gain < 1:
         notes.append(f"all stems lowered by {-20 * np.log10(gain):.2f} dB, since one would exceed full scale")
-    file_rate = encoding.rate_for(sample_rate)
-    if file_rate != sample_rate:
-        notes.append(f"written at {file_rate} Hz, since {encoding.name} has no {sample_rate} Hz")
+    file_rate = encoding.rate_for(info.sample_rate)
+    if file_rate != info.sample_rate:
+        notes.append(f"written at {file_rate} Hz, since {encoding.name} has no {info.sample_rate} Hz")
+    if encoding.container == "OGG" and info.channels >= 6:  # the last but two, in wav's order the fourth
+        notes.append(f"{encoding.name} takes channel 4 for that of a subwoofer and keeps its low notes only")
     return tuple(notes)
 
 

@@ -124,7 +124,7 @@ def test_without_absorber_each_stem_is_rounded_by_itself() -> None:
 def test_the_depth_of_the_input_is_kept_where_the_format_has_it(
     arguments: tuple[str, str | None, str, int], found: str
 ) -> None:
-    assert choose_encoding(*arguments)[1] == found
+    assert choose_encoding(*arguments, 44100)[1] == found
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,13 @@ def test_what_a_format_cannot_hold_is_refused(
     arguments: tuple[str, str | None, str, int], message: str
 ) -> None:
     with pytest.raises(OutputError, match=message):
-        choose_encoding(*arguments)
+        choose_encoding(*arguments, 44100)
+
+
+def test_a_rate_that_flac_lacks_is_refused_since_it_would_not_be_lossless() -> None:
+    assert choose_encoding("flac", None, "PCM_16", 2, 655_350)
+    with pytest.raises(OutputError, match="flac holds at most 655350 Hz, the input has 768000: use wav"):
+        choose_encoding("flac", None, "PCM_16", 2, 768_000)
 
 
 def test_opus_takes_the_next_rate_that_it_has() -> None:

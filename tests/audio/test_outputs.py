@@ -175,6 +175,16 @@ def test_templates_that_are_wrong_or_leave_the_folder_are_refused(tmp_path: Path
         output_paths(tmp_path, template, "song", STEMS, "wav")
 
 
+def test_names_of_unfinished_files_and_of_other_formats_are_refused(tmp_path: Path) -> None:
+    for template, message in (
+        (".sepvae-{stem}.part", "swept away"),
+        ("{stem}.mp3", "another format than wav"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            output_paths(tmp_path, template, "song", STEMS, "wav")
+    assert output_paths(tmp_path, "{stem}.wave", "song", STEMS, "wav")
+
+
 def test_a_track_cannot_leave_the_folder_either(tmp_path: Path) -> None:
     for track in ("..", "../..", "/etc"):
         with pytest.raises(OutputError, match="outside"):
