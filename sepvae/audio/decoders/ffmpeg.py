@@ -79,7 +79,11 @@ class AvDecoder:
             self._lossless = name.startswith("pcm_") or name in _AV_LOSSLESS
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
-            timed = self._container.format.name.split(",")[0] in _TIMED
+            kind = self._container.format.name.split(",")[0]
+            timed = kind in _TIMED and (kind, name) != (
+                "caf",
+                "flac",
+            )  # whose last packet counts as a whole one
             self._trusted = self.info.frames if timed else None
         except BaseException:
             self._opened.close()
