@@ -534,7 +534,7 @@ def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("sepvae.training.run.train", note)
     monkeypatch.setattr("sepvae.evaluation.report.evaluate", note)
     monkeypatch.setattr("sepvae.evaluation.tables.show", lambda report: None)
-    monkeypatch.setattr("sepvae.data.prepare.prepare", note)
+    monkeypatch.setattr("sepvae.data.own_sets.prepare", note)
     assert run("train", "music/vae", "seed=1", "+x=2").exit_code == 0
     assert calls.pop() == (("music/vae", ("seed=1", "+x=2")), {})
     printed = run("train", "music/vae", "seed=1", "data.root=nowhere", "--print")
@@ -551,6 +551,6 @@ def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp
     def refuse(*arguments: object, **options: object) -> None:
         raise DataError("no such dataset")
 
-    monkeypatch.setattr("sepvae.data.prepare.prepare", refuse)
+    monkeypatch.setattr("sepvae.data.own_sets.prepare", refuse)
     result = run("data", "prepare", "x", "--root", "raw", "--out", "sets")
     assert (result.exit_code, result.stderr) == (1, "error: no such dataset\n")

@@ -154,7 +154,7 @@ def prepare(
 
 
 def _prepare_own_set(name: str, root: Path, out: Path, **options: Any) -> Path:
-    from sepvae.data.prepare import prepare
+    from sepvae.data.own_sets import prepare
 
     return prepare(name, root, out, **options)
 
@@ -179,7 +179,7 @@ def _check(dataset: Dataset, root: Path, *, thorough: bool) -> None:
 
 
 def _prepare_dataset(dataset: Dataset, root: Path, out: Path, **options: Any) -> Path:
-    from sepvae.data.cache import prepare
+    from sepvae.data.prepared import prepare
 
     with _tracks_bar("preparing") as report_tracks:
         return prepare(dataset, root, out, progress=report_tracks, **options)

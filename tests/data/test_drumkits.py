@@ -13,7 +13,7 @@ from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
 from sepvae.data.items import CORPORA
 from sepvae.data.kits import LANES, Hit, Layers, sequence
 from sepvae.data.music import active_rms_db
-from sepvae.data.prepare import prepare
+from sepvae.data.own_sets import prepare
 from sepvae.errors import DataError
 
 Instruments = Mapping[str, Sequence[str]]

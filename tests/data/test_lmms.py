@@ -13,7 +13,7 @@ import pytest
 from sepvae.data import found, lmms, presets
 from sepvae.data.corpora import read_stems, scan
 from sepvae.data.items import seed_of
-from sepvae.data.prepare import prepare
+from sepvae.data.own_sets import prepare
 from sepvae.data.synth import Note
 from sepvae.errors import DataError
 

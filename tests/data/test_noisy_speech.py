@@ -10,7 +10,7 @@ import soundfile
 from sepvae.data import noisy_speech
 from sepvae.data.corpora import read_info, read_stems, scan
 from sepvae.data.noisy_speech import SAMPLE_RATE, SNRS_DB
-from sepvae.data.prepare import prepare
+from sepvae.data.own_sets import prepare
 from sepvae.errors import DataError
 
 pytest.importorskip("pyroomacoustics")

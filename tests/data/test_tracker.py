@@ -9,7 +9,7 @@ import pytest
 
 from sepvae.data import found, tracker
 from sepvae.data.corpora import read_stems, scan
-from sepvae.data.prepare import prepare
+from sepvae.data.own_sets import prepare
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")

@@ -10,7 +10,7 @@ import soundfile
 from sepvae.data import compositions, noisy_speech, voices
 from sepvae.data.corpora import read_audio, read_info, scan
 from sepvae.data.items import CORPORA
-from sepvae.data.prepare import prepare
+from sepvae.data.own_sets import prepare
 from sepvae.errors import DataError
 
 RATE = 16000

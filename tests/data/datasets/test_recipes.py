@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sepvae.data.cache import prepare
 from sepvae.data.datasets import find
+from sepvae.data.prepared import prepare
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationVAE
 from sepvae.resources import resource_dir

@@ -1,4 +1,4 @@
-"""`sepvae data prepare`: build the sets that the recipes read, in the stems layout, from raw material."""
+"""The sets of our own recipes, `music` and `speech`: built from raw material, in the stems layout."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from sepvae.data import cache
-from sepvae.data.cache import prepare
+from sepvae.data import prepared
 from sepvae.data.corpora import read_stems, scan
 from sepvae.data.datasets import find
+from sepvae.data.prepared import prepare
 from sepvae.errors import DataError, OutputError, SepvaeError
 
 RATE = 8000
@@ -115,7 +115,7 @@ def test_other_settings_are_refused_by_what_differs(raw: Path, tmp_path: Path) -
 def test_a_killed_run_is_finished_by_the_next(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, real, count = tmp_path / "out", cache.write_track, []
+    out, real, count = tmp_path / "out", prepared.write_track, []
 
     def killed(*arguments: object) -> float:
         count.append(1)
@@ -124,7 +124,7 @@ def test_a_killed_run_is_finished_by_the_next(
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "write_track", killed)
+        patch.setattr(prepared, "write_track", killed)
         with pytest.raises(SystemExit):
             made(raw, out)
     assert not (out / "manifest.json").exists()
@@ -180,7 +180,7 @@ def end(*work: object) -> None:
 def test_a_worker_that_is_killed_is_told_in_one_line(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "_make", end)
+    monkeypatch.setattr(prepared, "_make", end)
     with pytest.raises(SepvaeError, match="worker process was killed"):
         made(raw, tmp_path / "out", jobs=2)
 
