@@ -87,7 +87,6 @@ class Separator(ArraySeparator):
         """
         started, report = time.monotonic(), Meter(progress)
         present = None if present is None else listed(present)
-        presence = self.presence(present)
         selection = self.select(stems, two_stems, present)
         source = Path(path)
         paths = output_paths(
@@ -96,13 +95,8 @@ class Separator(ArraySeparator):
         _check_existing(source, paths, existing)
         with AudioReader(source) as reader:
             info = reader.info
-            try:
-                encoding, subtype = choose_encoding(
-                    format, subtype, info.depth, info.channels, info.sample_rate
-                )
-            except OutputError as error:
-                raise OutputError(f"{source}: {error}") from None
-            origin = self._origin(source, selection, presence, encoding, subtype)
+            encoding, subtype = _encoding_for(reader, format, subtype)
+            origin = self._origin(source, selection, self.presence(present), encoding, subtype)
             common = SeparatedFile(
                 source,
                 paths,
@@ -255,6 +249,15 @@ class Separator(ArraySeparator):
         if not presence.complete:
             settings |= {"present": list(presence.names), "residual_source": presence.residual_source}
         return Origin(sha256_of(source), self.model_sha256, settings)
+
+
+def _encoding_for(reader: AudioReader, format: str, subtype: str | None) -> tuple[Encoding, str]:
+    """Format and sample format of a file's stems; an error names the file."""
+    info = reader.info
+    try:
+        return choose_encoding(format, subtype, info.depth, info.channels, info.sample_rate)
+    except OutputError as error:
+        raise OutputError(f"{reader.path}: {error}") from None
 
 
 def _log_remarks(done: SeparatedFile) -> None:
