@@ -336,6 +336,30 @@ def test_a_name_longer_than_any_file_system_takes_is_one_line(folder: Path, mode
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a device that is always full")
+def test_a_stem_is_not_written_into_its_own_input(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("song.wav", noise.T, RATE)
+    before = Path("song.wav").read_bytes()
+    command = [
+        sys.executable,
+        "-m",
+        "sepvae",
+        "separate",
+        "song.wav",
+        "--stems",
+        "bass",
+        "-o",
+        "-",
+        "-m",
+        model,
+    ]
+    with Path("song.wav").open("ab") as file:
+        done = subprocess.run(
+            [*command, "--device", "cpu"], stdout=file, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: song.wav: stdout is this very file\n")
+    assert Path("song.wav").read_bytes() == before
+
+
 def test_a_batch_outlives_its_stdout(folder: Path, model: str, noise: np.ndarray) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(name, noise.T[:2000], RATE)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,6 +154,7 @@ def separate(
         count = min(jobs, len(batch))
         task = replace(task, threads=threads or share_of_threads(count))
         if out == PIPE:
+            _check_stdout(batch)
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
@@ -253,6 +255,15 @@ def _find(
 def _check_stdin() -> None:
     if sys.stdin is None:
         raise SepvaeError("stdin: is closed")
+
+
+def _check_stdout(batch: Sequence[Job]) -> None:
+    """Refuse a stdout that is one of the inputs, as with `>> song.wav`."""
+    with suppress(OSError, AttributeError, ValueError):  # it is no file
+        target = os.fstat(sys.stdout.fileno())
+        for job in batch:
+            if stat.S_ISREG(target.st_mode) and os.path.samestat(target, os.stat(job.path)):
+                raise OutputError(f"{job}: stdout is this very file")
 
 
 def _check_outputs(batch: Sequence[Job], task: Task, crew: Crew) -> None:
