@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, OptionError
+from sepvae.models import refinement
 from sepvae.models.blocks import receptive_frames
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.models.vae import LATENT_LEVELS, LEVELS, PAN_LEVEL, LadderDecoder, SourceVAE, VAEConfig
+from sepvae.separation.device import autocast_dtype
 from sepvae.signal.griffin_lim import griffin_lim
 
 CHUNK_FRAMES = 512
@@ -52,8 +54,11 @@ def latent_shapes(config: VAEConfig, frames: int) -> list[tuple[int, int, int]]:
 
 
 @torch.inference_mode()
-def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, Latents]:
+def encode(model: SeparationVAE, source: str, stem: Tensor, *, refine: int = 0) -> tuple[Latents, Latents]:
     """Mean and standard deviation of every latent of a stem; long stems go through in chunks.
+
+    Args:
+        refine: steps that fit the means to the stem (`sepvae.models.refinement`), >= 0.
 
     Raises:
         NonFiniteError: they are no numbers, since the stem is far beyond full scale.
@@ -63,9 +68,16 @@ def encode(model: SeparationVAE, source: str, stem: Tensor) -> tuple[Latents, La
     vae = check_source(model, source)
     P = model.pad_frames(model.banded_power(model.stft(stem)))[None]  # [1, 2, N, T]
     context = _up(receptive_frames([1] * LEVELS) + (1 << PAN_LEVEL), model.frame_multiple)
+    autocast = autocast_dtype("auto", P.device)
     means, sds = [], []
     for start, stop, core in _chunks(P.shape[-1], context):
-        mean, sd = _crop(vae.encode(P[..., start:stop]), core)
+        chunk = P[..., start:stop]
+        posterior = vae.encode(chunk)
+        if refine:
+            posterior = refinement.refine(
+                vae, chunk, posterior, model.bands.sizes, steps=refine, autocast=autocast
+            )
+        mean, sd = _crop(posterior, core)
         means.append(mean)
         sds.append(sd)
     latents = _joined(means), _joined(sds)

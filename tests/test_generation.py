@@ -245,6 +245,8 @@ def test_the_commands_write_what_they_say(folder: Path, noise: np.ndarray) -> No
         assert run(*arguments).exit_code == 0
         info = soundfile.info("out.wav")
         assert (info.frames, info.samplerate, info.channels) == (noise[0, ::2].size, 22050, 1)
+    assert run("encode", "drums.wav", "-o", "y.latents", "--refine", "3").exit_code == 0
+    assert Path("y.latents").read_bytes() != Path("x.latents").read_bytes()
     result = run("interpolate", "drums.wav", "other.flac", "-o", "mid.ogg", "-n", "1")
     assert result.exit_code == 0
     assert soundfile.info("mid.ogg").channels == 2

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from sepvae.data.excerpts import Excerpt
 from sepvae.models.latents import Gaussian, Latents, Posterior, kl_divergence
+from sepvae.models.refinement import refine
 from sepvae.models.separation import SeparationModel, power
 from sepvae.models.vae import SourceVAE
+from sepvae.separation.device import autocast_dtype
 from sepvae.signal import wiener
 from sepvae.signal.metrics import ACTIVE_DB
 
@@ -101,6 +103,25 @@ class Coded:
 def source_powers(model: SeparationModel, spectra: Spectra) -> Tensor:
     """Banded powers of the true sources, padded with silent frames for the VAEs: `[K, 2, N, T']`."""
     return model.pad_frames(model.banded_power(spectra.S))
+
+
+def code_refined(vae: SourceVAE, P: Tensor, sizes: Tensor, steps: int) -> Coded:
+    """Encode a solo, fit the code to it (`sepvae.models.refinement`), and decode it again.
+
+    Args:
+        vae: the VAE.
+        P: banded power of one source.
+        sizes: bins per band.
+        steps: > 0.
+
+    Shape:
+        P: `[2, N, T']`; sizes: `[N]`
+    """
+    posterior = vae.encode(P[None])
+    autocast = autocast_dtype("auto", P.device)
+    posterior = refine(vae, P[None], posterior, sizes, steps=steps, autocast=autocast)
+    log_variance, priors = vae.decode_with_priors(posterior.mean)
+    return Coded(log_variance[0].float(), _nats(posterior, priors, set(), P.shape[-1]))
 
 
 def code(vae: SourceVAE, P: Tensor, *, dropped: int = 0, generator: torch.Generator | None = None) -> Coded:

@@ -19,7 +19,14 @@ from sepvae.errors import DataError
 from sepvae.evaluation import summary
 from sepvae.evaluation.baselines import StaticEQ
 from sepvae.evaluation.bss_eval import TrackBSS
-from sepvae.evaluation.gates import SoloTable, gate_methods, reference_methods, verdicts
+from sepvae.evaluation.gates import (
+    REFINED,
+    RefinedOracle,
+    SoloTable,
+    gate_methods,
+    reference_methods,
+    verdicts,
+)
 from sepvae.evaluation.oracles import Spectra
 from sepvae.evaluation.plots import spectrograms
 from sepvae.evaluation.summary import REPORT_NAME
@@ -206,7 +213,9 @@ class _Run:
             for estimates in method(self.model, spectra):
                 self._add(label, excerpt, estimates)
         if self.with_gates and isinstance(self.model, SeparationVAE):
-            self.solos.add(self.model, excerpt)
+            refined = self.methods[f"VAE oracle, {REFINED}"]
+            assert isinstance(refined, RefinedOracle)
+            self.solos.add(self.model, excerpt, refined.nats)
 
     def _add(self, label: str, excerpt: Excerpt, estimates: np.ndarray) -> None:
         tracks = self.scores.setdefault(label, {})

@@ -47,6 +47,10 @@ def test_wrong_latents_destroy_the_separation_of_a_model_that_has_learned(gained
     assert gained["z from the prior"] < gained["model"] - 3
 
 
+def test_refined_codes_are_closer_to_the_sources(gained: dict[str, float]) -> None:
+    assert gained["VAE oracle, refined codes"] > gained["VAE oracle, all levels"] + 0.1
+
+
 def test_no_gate_is_above_the_oracles(gained: dict[str, float]) -> None:
     ceiling = gained["oracle variance mask"]
     assert all(score <= ceiling for name, score in gained.items() if not name.startswith("oracle PSM"))
