@@ -146,15 +146,18 @@ def opus(x: np.ndarray, rate: int, kbit_s: int) -> tuple[np.ndarray, float]:
 
 def coded(model: SeparationVAE, options: argparse.Namespace) -> None:
     """Print rate against error of the latents and of Opus."""
-    cases = [(step, drop) for drop in (0, 1, 2) for step in (0.5, 1.0, 2.0)]
+    steps_of_rounding = 0.5, 1.0, 2.0
+    cases = [(refine, step, 0) for refine in (0, 50) for step in steps_of_rounding]
+    cases += [(0, step, drop) for drop in (1, 2) for step in steps_of_rounding]
     rows: dict[str, list[tuple[float, ...]]] = {}
     rate = model.config.sample_rate
     for _, source, audio in stems(options.dataset, model, options.seconds):
         x = torch.from_numpy(audio)
         truth = log_power(model, x)
-        means, spreads = generation.encode(model, source, x)
-        frames = means[0].shape[-1] * generation.LATENT_FRAMES[0]
-        for step, drop in cases:
+        codes = {refine: generation.encode(model, source, x, refine=refine) for refine in (0, 50)}
+        frames = codes[0][0][0].shape[-1] * generation.LATENT_FRAMES[0]
+        for refine, step, drop in cases:
+            means, spreads = codes[refine]
             levels, steps = codec.quantise(means, spreads, step=step, drop=drop)
             one = codec.CodedStem(source, "", rate, 2, x.shape[1], frames, levels, steps)
             with tempfile.NamedTemporaryFile() as file:
@@ -169,7 +172,8 @@ def coded(model: SeparationVAE, options: argparse.Namespace) -> None:
             )
             errors = error_db(10 / np.log(10) * lv, truth), error_db(log_power(model, sound), truth)
             kbit_s = 8 * size / 1000 / options.seconds
-            rows.setdefault(f"step {step}, drop {drop}", []).append((kbit_s, *errors))
+            name = f"refine {refine}, step {step}, drop {drop}"
+            rows.setdefault(name, []).append((kbit_s, *errors))
         for kbit_s in (8, 16, 32, 64, 96):
             back, used = opus(audio, rate, kbit_s)
             error = error_db(log_power(model, torch.from_numpy(back)), truth)

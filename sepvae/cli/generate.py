@@ -112,7 +112,7 @@ def sample(
     show_default=True,
     metavar="N",
     type=click.IntRange(0, 1000),
-    help="Number of steps that fit the latents to the stem; 50 make the file smaller and the sound closer.",
+    help="Number of steps that fit the latents to the stem; 50 bring the sound closer, but take longer.",
 )
 def encode(
     stem: Path,
