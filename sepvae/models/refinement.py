@@ -11,6 +11,8 @@ from sepvae.models.latents import Gaussian, Posterior, kl_divergence
 from sepvae.models.vae import SourceVAE
 
 LEARNING_RATE = 0.05
+BETA = 0.25
+"""Weight of the KL, the one that the recipes train with (`losses.beta`)."""
 
 
 def refine(
@@ -22,7 +24,7 @@ def refine(
     steps: int,
     autocast: torch.dtype | None = None,
 ) -> Posterior:
-    """Move the means of a solo's posterior by some steps of Adam on the ELBO, taken at the means.
+    """Move the means of a solo's posterior by some steps of Adam on what training maximises, taken at the means.
 
     An encoder has to serve all solos at once; what it leaves to be gained for a single one is the amortisation gap.
     This is for solos alone: a mixture's latents gain nothing by it (docs/refinement.md).
@@ -51,7 +53,7 @@ def refine(
             nll = vae.nll(P, log_variance.float(), sizes, linearise=True)
             latents = zip(means, log_sds, priors, strict=True)
             kl = torch.stack([kl_divergence(Gaussian(m, s), p).sum() for m, s, p in latents]).sum()
-            gradients = torch.autograd.grad((nll.sum() + kl) / P.shape[-1], means)
+            gradients = torch.autograd.grad((nll.sum() + BETA * kl) / P.shape[-1], means)
             for mean, gradient in zip(means, gradients, strict=True):
                 mean.grad = gradient
             optimizer.step()
