@@ -100,7 +100,7 @@ class _Walk:
 
     def scan(self) -> MpegScan:
         data, end, kind = self.data, self.end, _kind(self.head)
-        lengths: dict[bytes, int] = {}  # a frame's first three bytes tell its length
+        lengths: dict[bytes, int] = {}  # a frame's first bytes tell its length
         candidates_left = _MAX_CANDIDATES
         at, frames, last = self.first, 0, self.first
         gaps: list[Gap] = []
@@ -108,7 +108,7 @@ class _Walk:
         patches: list[Patch] = []
         ends_within = filled = False
         while at < end:
-            head = data[at : at + 3]
+            head = data[at : at + 4]
             length = lengths.get(head)
             if length is None:
                 frame = _frame(head)
@@ -133,28 +133,32 @@ class _Walk:
                 before[at] = last
                 gaps.append(Gap(at, stray, frames))
             at = stray
-        header = _xing_header(data[self.first : self.first + 256])
-        counted, promised, missing = frames, None, None
-        if header is not None:
-            counted, (promised, promised_bytes) = frames - 1, header
-            there = 0 < promised_bytes <= end - self.first
-            if promised == frames and there:
-                promised = counted  # some writers count the header's own frame; no byte is missing
-            missing = max(0, promised - counted) if promised and there else None
+        counted, promised, missing = self._counts(frames)
         lost = self._lost(gaps, frames, missing)
         gaps = [replace(gap, lost=count) for gap, count in zip(gaps, lost, strict=True)]
-        for gap in gaps:
-            patches += self._mended(gap, before[gap.begin])
+        for gap, limit in zip(gaps, [*(gap.begin for gap in gaps[1:]), end], strict=False):
+            patches += self._mended(gap, before[gap.begin], limit)
         return MpegScan(
             counted,
             self.frame_samples,
             end,
-            promised or None,
+            promised,
             tuple(gaps),
             ends_within,
             filled,
             tuple(sorted(set(patches), key=lambda patch: patch.begin)),
         )
+
+    def _counts(self, frames: int) -> tuple[int, int | None, int | None]:
+        """Frames of audio of those that are there, how many the Xing header promises, and how many gaps have taken."""
+        header = _xing_header(self.data[self.first : self.first + 256])
+        if header is None:
+            return frames, None, None
+        counted, (promised, promised_bytes) = frames - 1, header
+        there = 0 < promised_bytes <= self.end - self.first
+        if promised == frames and there:
+            promised = counted  # some writers count the header's own frame; no byte is missing
+        return counted, promised or None, max(0, promised - counted) if promised and there else None
 
     def _lost(self, gaps: Sequence[Gap], frames: int, missing: int | None) -> list[int]:
         """How many frames lay in each of the gaps that others follow.
@@ -165,13 +169,18 @@ class _Walk:
         """
         apart = sum(gap.end - gap.begin for gap in gaps)
         sizes = [min(gap.end - gap.begin, _MAX_SILENT_BYTES) if gap.end < self.end else 0 for gap in gaps]
-        if missing is None:
-            missing = round(sum(sizes) * frames / max(self.end - self.first - apart, 1))
+        guess = round(sum(sizes) * frames / max(self.end - self.first - apart, 1))
+        missing = guess if missing is None else min(missing, 10 * guess + 1)  # bitrates differ by so much
         shares = [missing * done // max(sum(sizes), 1) for done in accumulate(sizes, initial=0)]
         return [after - before for before, after in pairwise(shares)]
 
-    def _mended(self, gap: Gap, last: int) -> list[Patch]:
-        """Silent frames in the place of a gap; what is left of the frames beside it that cannot be decoded is muted."""
+    def _mended(self, gap: Gap, last: int, limit: int) -> list[Patch]:
+        """Silent frames in the place of a gap; the frames beside it that cannot be decoded without it are muted.
+
+        Args:
+            last: where the frame before the gap begins.
+            limit: where the next gap begins.
+        """
         silent = self._silent_frame((gap.end - gap.begin) / gap.lost) * gap.lost if gap.lost else b""
         patches = [Patch(gap.begin, gap.end, silent)]
         if gap.end >= self.end:
@@ -181,7 +190,7 @@ class _Walk:
         if self.layer != 3:
             return patches
         at, there = gap.end, 0  # bytes of sound since the gap, which later frames refer back to
-        while (frame := _frame(self.data[at : at + 3])) is not None and at + frame[0] <= self.end:
+        while (frame := _frame(self.data[at : at + 3])) is not None and at + frame[0] <= limit:
             side = self._side_info(at)
             reach = int.from_bytes(self.data[side : side + 2], "big") >> (7 if self._first_version else 8)
             if reach <= there:
@@ -247,23 +256,23 @@ def _frame(head: bytes) -> tuple[int, int] | None:
     return samples // 8 * bits // hertz + padding, samples
 
 
-def _kind(head: bytes) -> tuple[int, int]:
-    """Version, layer and rate of a frame, which never change within a file."""
-    return head[1] & 0xFE, head[2] & 0x0C
+def _kind(head: bytes) -> tuple[int, int, bool]:
+    """Version and layer, rate, and whether it is mono: what never changes from frame to frame within a file."""
+    return head[1] & 0xFE, head[2] & 0x0C, head[3:4] >= b"\xc0"
 
 
 def _next_frame(
-    data: mmap.mmap, start: int, end: int, kind: tuple[int, int] | None, most: int
+    data: mmap.mmap, start: int, end: int, kind: tuple[int, int, bool] | None, most: int
 ) -> tuple[int | None, int]:
     """Position of the next frame (of a kind) that another one, or the end, follows, and how many places were tried."""
     at = data.find(b"\xff", start, end)
     tried = 0
     while at >= 0 and tried < most:
         tried += 1
-        head = data[at : at + 3]
+        head = data[at : at + 4]
         frame = _frame(head)
         if frame is not None and kind in (None, _kind(head)):
-            following = data[at + frame[0] : at + frame[0] + 3]
+            following = data[at + frame[0] : at + frame[0] + 4]
             if at + frame[0] == end or (_frame(following) is not None and _kind(following) == _kind(head)):
                 return at, tried
         at = data.find(b"\xff", at + 1, end)

@@ -90,6 +90,40 @@ def test_other_bytes_behind_the_last_frame_are_told(path: Path, rng: np.random.G
     np.testing.assert_allclose(out[:, : whole.shape[1]], whole, atol=1e-4)
 
 
+def test_a_header_that_promises_too_much_makes_no_endless_silence(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, 0.1 * rng.standard_normal((4 * RATE, 2)), RATE)
+    data = bytearray(path.read_bytes())
+    at = max(data.find(b"Xing"), data.find(b"Info"))
+    data[at + 8 : at + 12] = b"\x7f\xff\xff\xff"
+    data[len(data) // 2 : len(data) // 2 + 4096] = bytes(4096)
+    path.write_bytes(data)
+    out, loss = read(path)
+    assert loss
+    assert out.shape[1] < 12 * RATE
+
+
+def test_many_holes_of_any_size_are_read_to_the_end(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, 0.1 * rng.standard_normal((8 * RATE, 2)), RATE)
+    whole = path.read_bytes()
+    for _ in range(20):
+        data = bytearray(whole)
+        for begin in rng.integers(2000, len(data), 12):
+            size = int(rng.integers(1, 3000))
+            data[begin : begin + size] = rng.bytes(min(size, len(data) - begin))
+        path.write_bytes(data)
+        scan = scan_mpeg(path)
+        assert scan is not None
+        ends = [patch.end for patch in scan.patches]
+        assert all(end <= patch.begin for end, patch in zip(ends, scan.patches[1:], strict=False))
+        out, loss = read(path)
+        assert loss
+        assert out.shape[1] == pytest.approx(8 * RATE, abs=12 * 1152)
+
+
 def test_a_file_of_nothing_but_candidates_takes_no_time(tmp_path: Path) -> None:
     frame = b"\xff\xfb\x90\x00".ljust(417, b"\0")
     (tmp_path / "a.mp3").write_bytes(frame * 3 + b"\xff" * 20_000_000)
