@@ -133,7 +133,7 @@ class _Walk:
                 before[at] = last
                 gaps.append(Gap(at, stray, frames))
             at = stray
-        counted, promised, missing = self._counts(frames)
+        counted, promised, missing = self._counts(frames, whole=not gaps)
         lost = self._lost(gaps, frames, missing)
         gaps = [replace(gap, lost=count) for gap, count in zip(gaps, lost, strict=True)]
         for gap, limit in zip(gaps, [*(gap.begin for gap in gaps[1:]), end], strict=False):
@@ -149,14 +149,14 @@ class _Walk:
             tuple(sorted(set(patches), key=lambda patch: patch.begin)),
         )
 
-    def _counts(self, frames: int) -> tuple[int, int | None, int | None]:
+    def _counts(self, frames: int, *, whole: bool) -> tuple[int, int | None, int | None]:
         """Frames of audio of those that are there, how many the Xing header promises, and how many gaps have taken."""
         header = _xing_header(self.data[self.first : self.first + 256])
         if header is None:
             return frames, None, None
         counted, (promised, promised_bytes) = frames - 1, header
         there = 0 < promised_bytes <= self.end - self.first
-        if promised == frames and there:
+        if promised == frames and there and whole:
             promised = counted  # some writers count the header's own frame; no byte is missing
         return counted, promised or None, max(0, promised - counted) if promised and there else None
 
