@@ -307,6 +307,13 @@ def test_mistakes_get_one_line(folder: Path, model: SeparationVAE, noise: np.nda
     assert not Path("y.wav").exists()
 
 
+def refused(*arguments: str) -> str:
+    """What a command that must fail says."""
+    result = run(*arguments)
+    assert result.exit_code == 1
+    return result.stderr
+
+
 def test_an_input_is_never_overwritten(folder: Path, noise: np.ndarray) -> None:
     for name in ("bass.wav", "other.wav"):
         soundfile.write(name, noise.T, RATE)
@@ -318,9 +325,7 @@ def test_an_input_is_never_overwritten(folder: Path, noise: np.ndarray) -> None:
         ("decode", "x.wav", "-o", "x.wav"),
         ("interpolate", "bass.wav", "other.wav", "-n", "1", "-o", "other.wav"),
     ):
-        result = run(*arguments)
-        assert result.exit_code == 1
-        assert "would overwrite its input" in result.stderr
+        assert "would overwrite its input" in refused(*arguments)
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -337,9 +342,7 @@ def test_no_file_is_replaced_unless_asked_for(folder: Path, noise: np.ndarray) -
         ("denoise", "drums.wav", "-o", "mine.wav"),
         ("interpolate", "drums.wav", "drums.wav", "-o", "mine.wav", "-n", "2"),
     ):
-        result = run(*arguments)
-        assert result.exit_code == 1
-        assert result.stderr.endswith("exists already; --overwrite replaces it\n")
+        assert refused(*arguments).endswith("exists already; --overwrite replaces it\n")
         assert not Path("mine-001.wav").exists()
     assert {path.read_text() for path in folder.glob("mine*")} == {"mine"}
 
