@@ -11,10 +11,10 @@ from torch import Tensor
 from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, OptionError
 from sepvae.models import refinement
 from sepvae.models.blocks import receptive_frames
+from sepvae.models.device import autocast_dtype
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.models.vae import LATENT_LEVELS, LEVELS, PAN_LEVEL, LadderDecoder, SourceVAE, VAEConfig
-from sepvae.separation.device import autocast_dtype
 from sepvae.signal.griffin_lim import griffin_lim
 
 CHUNK_FRAMES = 512

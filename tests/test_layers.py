@@ -37,7 +37,6 @@ LAYERS = (
     "audio",
     "signal",
     "models",
-    "separation.device",
     "generation",
     "codec",
     "card",

@@ -142,10 +142,8 @@ def _is_broken_avi(file: BinaryIO, end: int) -> bool:
             return False
         name, kind = head[:4], head[8:]
         if not all(0x20 <= byte < 0x7F for byte in name):
-            file.seek(at)
-            return any(
-                part.strip(b"\0") for part in iter(partial(file.read, 1 << 20), b"")
-            )  # zeros fill some up
+            file.seek(at)  # zeros fill some files up
+            return any(part.strip(b"\0") for part in iter(partial(file.read, 1 << 20), b""))
         size = int.from_bytes(head[4:8], "little")
         inside = name == b"RIFF" or (name == b"LIST" and kind in (b"movi", b"rec "))
         at += 12 if inside else 8 + size + size % 2

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from sepvae.data.excerpts import Excerpt
+from sepvae.models.device import autocast_dtype
 from sepvae.models.latents import Gaussian, Latents, Posterior, kl_divergence
 from sepvae.models.refinement import refine
 from sepvae.models.separation import SeparationModel, power
 from sepvae.models.vae import SourceVAE
-from sepvae.separation.device import autocast_dtype
 from sepvae.signal import wiener
 from sepvae.signal.metrics import ACTIVE_DB
 

@@ -17,9 +17,9 @@ from sepvae import checkpoint, pretrained
 from sepvae.audio import BLOCK_FRAMES, MAX_CHANNELS
 from sepvae.audio.resample import check_rate
 from sepvae.errors import ShapeError
+from sepvae.models.device import autocast_dtype, find_device
 from sepvae.models.separation import SeparationModel
 from sepvae.progress import Meter, OnProgress
-from sepvae.separation.device import autocast_dtype, find_device
 from sepvae.separation.quality import Quality, choose
 from sepvae.separation.selection import Presence, listed
 from sepvae.separation.streaming import SeparationStream

@@ -16,12 +16,7 @@ from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
 
 from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
-from sepvae.audio.decoders.base import (
-    BLOCK_FRAMES,
-    AudioInfo,
-    is_burst,
-    reason,
-)
+from sepvae.audio.decoders.base import BLOCK_FRAMES, AudioInfo, is_burst, reason
 from sepvae.audio.patches import Patch, PatchedFile
 from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
 
@@ -80,10 +75,8 @@ class AvDecoder:
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
             kind = self._container.format.name.split(",")[0]
-            timed = kind in _TIMED and (kind, name) != (
-                "caf",
-                "flac",
-            )  # whose last packet counts as a whole one
+            # The last packet of FLAC in CAF counts as a whole one.
+            timed = kind in _TIMED and (kind, name) != ("caf", "flac")
             self._trusted = self.info.frames if timed else None
         except BaseException:
             self._opened.close()
