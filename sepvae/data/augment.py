@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from sepvae.data.effects import compress, saturate
 from sepvae.errors import RecipeError
 
 Audio = np.ndarray
@@ -183,6 +184,42 @@ def _fast_length(length: int) -> int:
 
 
 @dataclass(frozen=True)
+class Saturation:
+    """A soft clipper, which adds harmonics and keeps the level.
+
+    Args:
+        chance: in [0, 1].
+        drive_db: range of the RMS at which the sound enters the clipper, relative to 0.3.
+    """
+
+    chance: float = 0.0
+    drive_db: Range = (-12.0, 4.0)
+
+    def __call__(self, audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
+        return saturate(audio, rng.uniform(*self.drive_db)) if rng.random() < self.chance else audio
+
+
+@dataclass(frozen=True)
+class Compression:
+    """An even level over time, as a compressor makes it.
+
+    Args:
+        chance: in [0, 1].
+        amount: range, from 0 (as it is) to 1 (the same level everywhere).
+        release_s: range of the time in seconds that the level takes to recover, > 0.
+    """
+
+    chance: float = 0.0
+    amount: Range = (0.1, 0.5)
+    release_s: Range = (0.05, 0.25)
+
+    def __call__(self, audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
+        if rng.random() >= self.chance:
+            return audio
+        return compress(audio, rng.uniform(*self.amount), rng.uniform(*self.release_s), sample_rate)
+
+
+@dataclass(frozen=True)
 class Reverb:
     """A room: noise that decays exponentially, another one per channel, added to the dry sound.
 
@@ -308,11 +345,13 @@ class Effects:
     Args:
         pitch: chance and range in semitones.
         tempo: chance and range of the factor.
-        eq, reverb, codec, loudness: the steps, which are applied in this order.
+        saturation, compression, eq, reverb, codec, loudness: the steps, which are applied in this order.
     """
 
     pitch: Sometimes = Sometimes(0.0, (-2.0, 2.0), rest=0.0)
     tempo: Sometimes = Sometimes(0.0, (0.9, 1.1))
+    saturation: Saturation = Saturation()
+    compression: Compression = Compression()
     eq: EQ = EQ()
     reverb: Reverb = Reverb()
     codec: Codec = Codec()
@@ -344,7 +383,8 @@ class Effects:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps with a chance above zero, less pitch and tempo, which change how much audio is needed."""
-        return tuple(step for step in (self.eq, self.reverb, self.codec, self.loudness) if step.chance > 0)
+        steps = (self.saturation, self.compression, self.eq, self.reverb, self.codec, self.loudness)
+        return tuple(step for step in steps if step.chance > 0)
 
     @property
     def any(self) -> bool:

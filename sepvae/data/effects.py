@@ -1,6 +1,6 @@
 """What a mixing desk does to one stem: filters, saturation, compression, width, echo, reverb, ducking.
 
-Every function takes and returns float32 audio at 44.1 kHz, `[L]` or `[C, L]` where it does not say otherwise, and keeps
+Every function takes and returns float32 audio, `[L]` or `[C, L]` at 44.1 kHz where it does not say otherwise, and keeps
 its length.
 """
 
@@ -74,19 +74,22 @@ def saturate(audio: np.ndarray, drive_db: float) -> np.ndarray:
     return out * np.float32(level / rms(out))
 
 
-def compress(audio: np.ndarray, amount: float, release_s: float = 0.12) -> np.ndarray:
+def compress(
+    audio: np.ndarray, amount: float, release_s: float = 0.12, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
     """Even out the level: amount 0 leaves it, 1 brings every block to the same level.
 
     Args:
         audio: [L] or [C, L].
         amount: 0 to 1.
         release_s: time constant in seconds, > 0.
+        sample_rate: hertz.
     """
     block = 256
     count = -(-audio.shape[-1] // block)
     padded = np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, count * block - audio.shape[-1])])
     power = np.square(padded).reshape(-1, count, block).mean(axis=(0, 2))  # blocks
-    pole = np.exp(-block / (release_s * SAMPLE_RATE))
+    pole = np.exp(-block / (release_s * sample_rate))
     smooth = np.maximum(lfilter([1 - pole], [1, -pole], power), 0.3 * power)
     level = np.sqrt(np.maximum(smooth, 1e-4 * max(smooth.max(), 1e-12)))
     gain = level ** (-amount)

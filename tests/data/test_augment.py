@@ -11,12 +11,14 @@ from sepvae.data.augment import (
     OFF,
     ChannelSwap,
     Codec,
+    Compression,
     Effects,
     Gain,
     Level,
     Loudness,
     Polarity,
     Reverb,
+    Saturation,
     Sometimes,
     change_speed,
     coded,
@@ -119,12 +121,16 @@ def test_no_change_is_no_change(tone: np.ndarray) -> None:
     assert np.array_equal(change_speed(tone, 1.0, RATE, 900), tone[:, :900])
 
 
-@pytest.mark.parametrize("step", [EQ(0.0), Reverb(0.0), Codec(0.0), Loudness(0.0)])
+@pytest.mark.parametrize(
+    "step", [EQ(0.0), Saturation(0.0), Compression(0.0), Reverb(0.0), Codec(0.0), Loudness(0.0)]
+)
 def test_without_a_chance_nothing_happens(step: EQ, tone: np.ndarray, rng: np.random.Generator) -> None:
     assert step(tone, RATE, rng) is tone
 
 
-@pytest.mark.parametrize("step", [EQ(1.0), Reverb(1.0), Codec(1.0), Loudness(1.0)])
+@pytest.mark.parametrize(
+    "step", [EQ(1.0), Saturation(1.0), Compression(1.0), Reverb(1.0), Codec(1.0), Loudness(1.0)]
+)
 def test_steps_keep_shape_and_input_and_follow_their_seed(step: EQ, tone: np.ndarray) -> None:
     before = tone.copy()
     first, again, other = (step(tone, RATE, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -146,6 +152,34 @@ def test_eq_multiplies_the_spectrum_by_a_smooth_curve(rng: np.random.Generator) 
     assert np.ptp(decibels) > 2
     assert np.abs(np.diff(decibels)).max() < 3
     np.testing.assert_allclose(EQ(1.0, sd_db=0.0)(noise, RATE, rng), noise, atol=1e-5)
+
+
+def test_saturation_adds_harmonics_and_keeps_the_level(tone: np.ndarray, rng: np.random.Generator) -> None:
+    def third(audio: np.ndarray) -> float:
+        """Power of the third harmonic over that of the tone, in decibels."""
+        power = np.abs(np.fft.rfft(audio[0] * np.hanning(audio.shape[-1]))) ** 2  # bins of 0.5 Hz
+        first, third = (power[2 * n * 440 - 8 : 2 * n * 440 + 9].sum() for n in (1, 3))
+        return float(10 * np.log10(third / first))
+
+    driven = Saturation(1.0, drive_db=(6.0, 6.0))(tone, RATE, rng)
+    assert third(tone) < -90
+    assert -30 < third(driven) < -10
+    np.testing.assert_allclose(np.mean(driven**2), np.mean(tone**2), rtol=1e-3)
+
+
+def test_compression_brings_loud_and_soft_closer_at_any_rate(
+    tone: np.ndarray, rng: np.random.Generator
+) -> None:
+    for rate in (RATE, 3 * RATE):
+        steps = np.repeat(tone, rate // RATE, axis=1)
+        half = steps.shape[1] // 2
+        steps[:, half:] *= 0.1
+        even = Compression(1.0, amount=(0.5, 0.5), release_s=(0.1, 0.1))(steps, rate, rng)
+        quarter = half // 2
+        levels = [np.mean(part**2) for part in (even[:, quarter:half], even[:, half + quarter :])]
+        assert 10 * np.log10(levels[0] / levels[1]) == pytest.approx(10, abs=0.5)  # 20 dB, halved
+        onset = np.abs(even[:, half : half + rate // 100]).max() / np.abs(even[:, -rate // 100 :]).max()
+        assert onset < 0.6  # the level has not recovered yet
 
 
 def test_reverb_adds_a_tail_of_the_energy_and_length_asked_for() -> None:
