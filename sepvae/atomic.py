@@ -150,6 +150,25 @@ def alone(lock: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one thread of one process at a time into the block, where the system locks folders; nothing is left behind.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_unfinished(name: str) -> bool:
     """Whether a file of this name is one that somebody is still writing, or has left unfinished."""
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)

@@ -134,10 +134,16 @@ def synthesise(
     """A signal for decoded variances: their square roots as magnitudes, phases by Griffin-Lim.
 
     Shape: `[2, N, T]` -> `[2, L]`.
+
+    Raises:
+        NonFiniteError: a variance is beyond all numbers.
     """
     frames = model.stft.frames(length)
     magnitude = model.bands.expand(torch.exp(0.5 * log_variance[..., :frames]))  # [2, F, T]
-    return griffin_lim(model.stft, magnitude, length, iterations=iterations, generator=generator)
+    audio = griffin_lim(model.stft, magnitude, length, iterations=iterations, generator=generator)
+    if not audio.isfinite().all():
+        raise NonFiniteError(NOT_FINITE)
+    return audio
 
 
 @torch.inference_mode()

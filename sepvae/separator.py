@@ -93,6 +93,13 @@ class Separator(ArraySeparator):
             out_dir, template, track_of(source) if track is None else track, selection.names, format
         )
         _check_existing(source, paths, existing)
+
+        def check_places() -> None:
+            """Look again at what is under the names of the outputs: it may have come during the separation."""
+            _check_existing(source, paths, existing)
+            if existing == "skip":
+                _replaceable(paths, origin)
+
         with AudioReader(source) as reader:
             info = reader.info
             encoding, subtype = _encoding_for(reader, format, subtype)
@@ -116,7 +123,7 @@ class Separator(ArraySeparator):
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
-                gain = self._write_stems(files, reader, stream, selection, origin, report)
+                gain = self._write_stems(files, reader, stream, selection, origin, report, check_places)
         done = replace(
             common,
             frames=reader.frames_read,
@@ -139,6 +146,7 @@ class Separator(ArraySeparator):
         selection: Selection,
         origin: Origin,
         report: Callable[[float], None],
+        check: Callable[[], None],
     ) -> float:
         """Write the chosen stems of a whole file, with its tags and their origin; returns their common gain."""
         for block in self._stems(reader, stream, selection, report=lambda x: report(0.9 * x)):
@@ -149,7 +157,7 @@ class Separator(ArraySeparator):
             result = Result(stem, frames, gain, reader.loss)
             return recording.for_stem(stem, describe(origin, result, __version__))
 
-        return files.commit(lambda fraction: report(0.9 + 0.1 * fraction), tags)
+        return files.commit(lambda fraction: report(0.9 + 0.1 * fraction), tags, check)
 
     def separate_to(
         self,

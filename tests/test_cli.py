@@ -525,6 +525,13 @@ def test_a_card_is_shown_with_or_without_earlier_trainings(model: str, tmp_path:
     assert shown == card
 
 
+def test_a_card_with_half_a_character_is_shown(model: str, tmp_path: Path) -> None:
+    path = shutil.copytree(model, tmp_path / "tiny") / "card.json"
+    card = json.loads(path.read_text()) | {"description": "a\ud800b"}
+    path.write_text(json.dumps(card))
+    assert "a\\ud800b" in run("models", "show", str(path.parent)).output
+
+
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['hydra'] = None; import sepvae.cli; sepvae.cli.cli(['train', 'music/vae'])"

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sepvae import checkpoint, codec, generation
 from sepvae.atomic import sweep
 from sepvae.cli import cli
-from sepvae.errors import AudioFileError, CheckpointError, OptionError
+from sepvae.errors import AudioFileError, CheckpointError, NonFiniteError, OptionError
 from sepvae.models.separation import MaskNet, SeparationVAE, power
 
 RATE = 44100
@@ -47,6 +47,12 @@ def test_chunks_code_what_the_whole_codes(
         for x, y in zip(a, b, strict=True):
             torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(generation.decode(model, SOURCE, whole[0]), decoded, atol=1e-4, rtol=1e-4)
+
+
+def test_a_variance_beyond_all_numbers_gives_no_sound(model: SeparationVAE) -> None:
+    huge = torch.full((2, model.config.vae.bands, model.stft.frames(9000)), 1e4)
+    with pytest.raises(NonFiniteError):
+        generation.synthesise(model, huge, 9000, generator=seeded(), iterations=2)
 
 
 def test_coding_is_that_of_the_autoencoder(model: SeparationVAE, stem: torch.Tensor) -> None:

@@ -181,6 +181,14 @@ def test_numbers_beyond_any_model_are_an_error_not_a_result(separator: Separator
         separator.separate(np.full((2, 9000), 1e30, np.float32), RATE)
 
 
+def test_half_floats_that_would_overflow_are_an_error_not_a_result(
+    separator: Separator, rng: np.random.Generator
+) -> None:
+    loud = (60000 * np.sign(rng.standard_normal((2, 44100)))).astype(np.float16)
+    with pytest.raises(SepvaeError, match="not finite"):
+        separator.separate(loud, RATE // 2, present=["drums"])  # resampled, the edges are beyond 65504
+
+
 def test_the_error_on_such_numbers_names_the_file(
     tmp_path: Path, separator: Separator, noise: np.ndarray
 ) -> None:
@@ -198,6 +206,29 @@ def test_unknown_devices_precisions_and_segments_are_refused(tiny_model: Separat
         Separator(tiny_model, "cpu", precision="float8")
     with pytest.raises(SepvaeError, match="segment"):
         Separator(tiny_model, "cpu", segment_s=0)
+    for wrong in ({"device": None}, {"segment_s": None}, {"segment_s": "3"}):
+        with pytest.raises(SepvaeError):
+            Separator(tiny_model, **{"device": "cpu", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(None, 2), (44100.5, 2), (RATE, 0), (RATE, 65), (RATE, 10**9)]
+)
+def test_streams_of_no_rate_or_of_too_many_channels_are_refused(
+    separator: Separator, rate: int, channels: int
+) -> None:
+    with pytest.raises(ShapeError):
+        separator.stream(rate, channels)
+
+
+def test_a_rate_may_be_a_tensor_and_a_tensor_may_be_a_view(separator: Separator, noise: np.ndarray) -> None:
+    audio = torch.from_numpy(noise[:, :9000])
+    stems = separator.separate(audio, RATE)
+    view = torch._neg_view(-audio)
+    for name, stem in separator.separate(view, torch.tensor(RATE)).items():
+        torch.testing.assert_close(stem, stems[name])
+    with pytest.raises(ShapeError, match="dense tensor"):
+        separator.separate(torch.nested.nested_tensor([audio, audio[:, :90]], layout=torch.jagged), RATE)
 
 
 def test_a_checkpoint_separates_as_its_model_does(
@@ -350,6 +381,33 @@ def test_stems_of_another_input_are_not_replaced(
     with pytest.raises(OutputError, match="stem of another input"):
         separator.separate_file(path, tmp_path / "out")
     assert outputs["vocals"].read_bytes() == before
+
+
+@pytest.mark.parametrize("existing", ["skip", "fail"])
+def test_what_appears_during_a_separation_is_not_replaced(
+    tmp_path: Path, separator: Separator, noise: np.ndarray, existing: str
+) -> None:
+    first = song(tmp_path, noise)
+    (tmp_path / "other").mkdir()
+    second = song(tmp_path / "other", noise[:, ::-1])
+    out = tmp_path / "out"
+    written: dict[str, bytes] = {}
+
+    def separate_another(progress: float) -> None:
+        if progress > 0 and not written:
+            outputs = separator.separate_file(second, out, existing=existing).outputs
+            written.update({path.name: path.read_bytes() for path in outputs.values()})
+
+    with pytest.raises(OutputError, match=r"stem of another input|exists already"):
+        separator.separate_file(first, out, existing=existing, progress=separate_another)
+    assert {path.name: path.read_bytes() for path in (out / "song").iterdir()} == written
+
+    def write_vocals(progress: float) -> None:
+        (tmp_path / "mine" / "song" / "vocals.wav").write_bytes(b"mine")
+
+    with pytest.raises(OutputError, match=r"no record of sepvae|exists already"):
+        separator.separate_file(first, tmp_path / "mine", existing=existing, progress=write_vocals)
+    assert [path.name for path in (tmp_path / "mine" / "song").iterdir()] == ["vocals.wav"]
 
 
 @pytest.mark.parametrize("left", [0, 2000, 9000])

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.atomic import is_unfinished, sweep, sync_folder
+from sepvae.atomic import is_unfinished, locked, sweep, sync_folder
 from sepvae.audio.encoding import ENCODINGS, AudioWriter, Encoding, quantise
 from sepvae.audio.reader import BLOCK_FRAMES
 from sepvae.audio.resample import Resampler
@@ -58,6 +58,8 @@ def output_paths(
     for stem in stems:
         relative = Path(template.format(track=track, stem=stem, ext=ext))
         path = root / relative
+        if "\0" in str(path):
+            raise OutputError(f"{str(path)!r}: a file name cannot have a null character")
         outside = relative.is_absolute() or ".." in relative.parts or not relative.parts
         if outside or not _real(path).is_relative_to(_real(root)):  # a link may lead out
             raise OutputError(f"{path}: lies outside the output folder {root}")
@@ -157,12 +159,15 @@ class StemFiles:
         self,
         progress: Callable[[float], None] = lambda fraction: None,
         tags: Callable[[str, float, int], Tags] = lambda stem, gain, frames: NO_TAGS,
+        check: Callable[[], object] = lambda: None,
     ) -> float:
         """Finish all files and give them their final names.
 
         Args:
             progress: called with the fraction of the encoding that is done.
             tags: gives the tags of a stem from its name, the gain and the samples per channel in the file.
+            check: raises where something has come under these names that must not be replaced; called last, while
+                no other process publishes stems here.
 
         Returns:
             The gain on all stems that keeps the loudest at full scale; 1 unless it was beyond.
@@ -176,10 +181,18 @@ class StemFiles:
         ]
         with ThreadPoolExecutor(len(self._writers)) as pool:
             list(pool.map(AudioWriter.finish, self._writers, finished))
-        self._check_places()
-        for writer in self._writers:
-            writer.publish()
-        for folder in {path.parent for path in self._paths.values()}:
+        folders = sorted({path.parent.resolve() for path in self._paths.values()})
+        with ExitStack() as locks:
+            try:
+                for folder in folders:
+                    locks.enter_context(locked(folder))
+            except OSError as error:
+                raise self._error(error) from error
+            self._check_places()
+            check()
+            for writer in self._writers:
+                writer.publish()
+        for folder in folders:
             sync_folder(folder)
         self._cleanup.pop_all()  # the folders stay
         if self._scratch is not None:

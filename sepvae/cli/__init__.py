@@ -117,7 +117,8 @@ def show_model(name: str, history: bool) -> None:
     card = read_card(find(name))
     if not history and "training" in card:
         card["training"] = without_history(card["training"])
-    click.echo(json.dumps(card, indent=2, ensure_ascii=False))
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    click.echo(text.encode(errors="backslashreplace"))  # half of a surrogate pair has no bytes of its own
 
 
 def main() -> None:

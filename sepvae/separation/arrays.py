@@ -198,10 +198,15 @@ class ArraySeparator:
         present = None if present is None else listed(present)
         if isinstance(audio, Tensor):
             dtype = audio.dtype
-            if audio.layout != torch.strided or audio.is_meta or dtype not in _TENSOR_TYPES:
+            if (
+                audio.is_nested
+                or audio.layout != torch.strided
+                or audio.is_meta
+                or dtype not in _TENSOR_TYPES
+            ):
                 raise ShapeError(f"expected a dense tensor of float samples, found {dtype}, {audio.layout}")
             wide = audio.detach().float() if dtype == torch.bfloat16 else audio.detach()
-            stems = self._separate(wide.cpu().numpy(), sample_rate, present, report)
+            stems = self._separate(wide.cpu().resolve_neg().numpy(), sample_rate, present, report)
             return {name: torch.from_numpy(stem).to(audio.device, dtype) for name, stem in stems.items()}
         return self._separate(audio, sample_rate, present, report)
 
@@ -219,7 +224,7 @@ class ArraySeparator:
             raise ShapeError(f"expected at most {MAX_CHANNELS} channels [C, L], found {list(audio.shape)}")
         if not np.isfinite(batch).all():
             raise ShapeError("the samples hold NaN or infinite values")
-        check_rate(sample_rate)
+        sample_rate = check_rate(sample_rate)
         stems = np.empty((len(self.sources), *batch.shape), audio.dtype)
         for index, signal in enumerate(batch):
             stream = self.stream(sample_rate, channels, present=present)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sepvae.audio import MAX_CHANNELS
+from sepvae.audio.resample import check_rate
 from sepvae.errors import NOT_FINITE, NonFiniteError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.highs import Highs
@@ -52,9 +54,12 @@ class SeparationStream:
         quality: Quality | None = None,
         presence: Presence | None = None,
     ) -> None:
-        if not isinstance(channels, int | np.integer) or channels < 1:
-            raise ShapeError(f"expected one channel or more, found {channels!r}")
+        if not isinstance(channels, int | np.integer) or not 1 <= channels <= MAX_CHANNELS:
+            raise ShapeError(f"expected 1 to {MAX_CHANNELS} channels, found {channels!r}")
+        sample_rate = check_rate(sample_rate)
         config = model.config
+        if not isinstance(segment_s, int | float | np.number):
+            raise ShapeError(f"a segment lasts some seconds, found {segment_s!r}")
         if not segment_s > 0 or math.isinf(segment_s * config.sample_rate):
             raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
         quality = quality or Quality()
@@ -154,6 +159,7 @@ class SeparationStream:
         if self._finished:
             raise SepvaeError("the stream has been finished")
 
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is found at the end
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
         """Add what the stems leave of the signal, and silence for absent sources; return what is ready."""
         length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
@@ -173,6 +179,8 @@ class SeparationStream:
         else:
             out[self._residual] = residual + out[self._residual]
         self._residual_energy += float(np.vdot(residual, residual))
+        if not np.isfinite(out).all():  # a float16 ends at 65504
+            raise NonFiniteError(NOT_FINITE)
         if self._presence.complete:
             return out
         stems = np.zeros((len(self.sources), *out.shape[1:]), signal.dtype)  # [K, C, m]
