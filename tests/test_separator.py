@@ -314,6 +314,8 @@ def test_only_the_stems_that_were_asked_for_are_written(
     tmp_path: Path, separator: Separator, noise: np.ndarray
 ) -> None:
     path = song(tmp_path, noise)
+    one = separator.separate_file(path, tmp_path / "one", stems="vocals")
+    assert list(one.outputs) == ["vocals"]
     result = separator.separate_file(path, tmp_path / "out", stems=["bass", "vocals"], format="flac")
     assert sorted(p.name for p in (tmp_path / "out" / "song").iterdir()) == ["bass.flac", "vocals.flac"]
     assert set(result.outputs) == {"bass", "vocals"}
