@@ -14,7 +14,7 @@ REST = "no_"
 
 
 def listed(names: Iterable[str]) -> tuple[str, ...]:
-    """Names in the order in which they were given, those of a set in that of the alphabet; one name is a list of one."""
+    """Names as they were given, those of a set in the order of the alphabet; a single name is a list of one."""
     if isinstance(names, str):
         return (names,)
     return tuple(sorted(names, key=str) if isinstance(names, Set) else names)
