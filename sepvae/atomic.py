@@ -152,21 +152,14 @@ def alone(lock: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one thread of one process at a time into the block, where the system locks folders; nothing is left behind.
-
-    Raises:
-        OSError: there is no such folder.
-    """
-    if fcntl is None:
+    """Let one thread of one process at a time into the block, where the system can lock a folder; leaves nothing."""
+    with contextlib.ExitStack() as stack:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def is_unfinished(name: str) -> bool:

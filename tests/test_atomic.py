@@ -4,12 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from sepvae import atomic
-from sepvae.atomic import PartialFile, draft_folder, publish_folder, sweep, whole_file, write_whole
+from sepvae.atomic import PartialFile, draft_folder, locked, publish_folder, sweep, whole_file, write_whole
 
 MAKER = """
 import sys, time
@@ -46,6 +48,26 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     with pytest.raises(OSError, match="No such file"):
         write_whole(tmp_path / "no" / "a", b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks")
+def test_one_at_a_time_is_in_a_locked_folder_and_nothing_stays_there(tmp_path: Path) -> None:
+    inside, most = 0, 0
+
+    def enter(_: int) -> None:
+        nonlocal inside, most
+        with locked(tmp_path):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.01)
+            inside -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(8)))
+    assert most == 1
+    assert not list(tmp_path.iterdir())
+    with locked(tmp_path / "missing"):  # there is nothing to be alone in
+        pass
 
 
 def half_a_file(folder: Path) -> None:

@@ -183,11 +183,8 @@ class StemFiles:
             list(pool.map(AudioWriter.finish, self._writers, finished))
         folders = sorted({path.parent.resolve() for path in self._paths.values()})
         with ExitStack() as locks:
-            try:
-                for folder in folders:
-                    locks.enter_context(locked(folder))
-            except OSError as error:
-                raise self._error(error) from error
+            for folder in folders:
+                locks.enter_context(locked(folder))
             self._check_places()
             check()
             for writer in self._writers:

@@ -118,7 +118,7 @@ def show_model(name: str, history: bool) -> None:
     if not history and "training" in card:
         card["training"] = without_history(card["training"])
     text = json.dumps(card, indent=2, ensure_ascii=False)
-    click.echo(text.encode(errors="backslashreplace"))  # half of a surrogate pair has no bytes of its own
+    click.echo(text.encode(errors="backslashreplace").decode())  # half of a surrogate pair cannot be printed
 
 
 def main() -> None:
