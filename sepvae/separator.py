@@ -89,18 +89,17 @@ class Separator(ArraySeparator):
         present = None if present is None else listed(present)
         selection = self.select(stems, two_stems, present)
         source = Path(path)
-        paths = output_paths(
-            out_dir, template, track_of(source) if track is None else track, selection.names, format
-        )
-        _check_existing(source, paths, existing)
-
-        def check_places() -> None:
-            """Look again at what is under the names of the outputs: it may have come during the separation."""
-            _check_existing(source, paths, existing)
-            if existing == "skip":
-                _replaceable(paths, origin)
-
         with AudioReader(source) as reader:
+            track = track_of(source) if track is None else track
+            paths = output_paths(out_dir, template, track, selection.names, format)
+            _check_existing(source, paths, existing)
+
+            def check_places() -> None:
+                """Look again at what is under the names of the outputs: it may have come during the separation."""
+                _check_existing(source, paths, existing)
+                if existing == "skip":
+                    _replaceable(paths, origin)
+
             info = reader.info
             encoding, subtype = _encoding_for(reader, format, subtype)
             origin = self._origin(source, selection, self.presence(present), encoding, subtype)

@@ -242,6 +242,8 @@ def test_no_input_is_replaced_by_a_report(folder: Path, model: str, noise: np.nd
         assert result.exit_code == 1
         assert result.stderr.startswith(f"error: {report}: ")
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes() == Path("audio").read_bytes() == before
+    assert separate(model, "a.wav", "--report", "-").exit_code == 1
+    assert not Path("-").exists()
     for _ in range(2):
         assert separate(model, "a.wav", "--report", "r.json").exit_code == 0
 

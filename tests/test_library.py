@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sepvae import Separator
-from sepvae.errors import CancelledError, SepvaeError, ShapeError
+from sepvae.errors import AudioFileError, CancelledError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationVAE
 from sepvae.progress import Progress
 
@@ -224,3 +224,12 @@ def test_names_may_come_in_any_collection(
     result = separator.separate_file(tmp_path / "song.wav", tmp_path / "out", **wanted)  # type: ignore[arg-type]
     [path] = result
     np.testing.assert_array_equal(soundfile.read(path, dtype="float32")[0].T, expected["bass"])
+
+
+@pytest.mark.parametrize("path", ["", ".", Path("/")])
+def test_a_path_without_a_name_is_told_apart_from_wrong_outputs(
+    tmp_path: Path, separator: Separator, path: str | Path
+) -> None:
+    with pytest.raises(AudioFileError, match="is a folder"):
+        separator.separate_file(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -201,6 +201,8 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     output_paths(task.out, task.template, "track", ["stem"], task.format)
     if to_stdout and (task.format, task.subtype or "FLOAT") != ("wav", "FLOAT"):
         raise OutputError("stdout gets a wav of float samples: leave out --format and --subtype")
+    if report == PIPE:
+        raise OutputError("a report is a file: stdout gets the names of the stems, or one of them")
     if report is not None:
         folder = Path(report).parent
         if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
