@@ -34,7 +34,7 @@ def with_vaes(model: SeparationModel) -> SeparationVAE:
     return model
 
 
-def check_source(model: SeparationVAE, source: str) -> SourceVAE:
+def vae_of(model: SeparationVAE, source: str) -> SourceVAE:
     """The autoencoder of a source.
 
     Raises:
@@ -65,7 +65,7 @@ def encode(model: SeparationVAE, source: str, stem: Tensor, *, refine: int = 0) 
 
     Shape: stem `[2, L]` at the model's rate -> two lists of `[1, D, F, T]`.
     """
-    vae = check_source(model, source)
+    vae = vae_of(model, source)
     P = model.pad_frames(model.banded_power(model.stft(stem)))[None]  # [1, 2, N, T]
     context = _up(receptive_frames([1] * LEVELS) + (1 << PAN_LEVEL), model.frame_multiple)
     autocast = autocast_dtype("auto", P.device)
@@ -95,7 +95,7 @@ def decode(model: SeparationVAE, source: str, latents: Sequence[Tensor | None]) 
 
     Shape: `[1, D, F, T]` each -> `[2, N, T']`, T' frames of the longest level.
     """
-    vae = check_source(model, source)
+    vae = vae_of(model, source)
     frames = max(z.shape[-1] * n for z, n in zip(latents, LATENT_FRAMES, strict=True) if z is not None)
     context = _up(LadderDecoder.context_frames, model.frame_multiple)
     parts = []
@@ -115,10 +115,8 @@ def _decode_chunk(vae: SourceVAE, latents: list[Tensor | None], frames: int) -> 
             vae.scale.mean.new_zeros(1, *shape) if z is None else z
             for z, shape in zip(latents, latent_shapes(vae.config, frames), strict=True)
         ]
-        for level, z in enumerate(latents):
-            if z is None:
-                filled[level] = vae.decode_with_priors(filled)[1][level].mean
-        return vae.decode(filled)
+        missing = [level for level, z in enumerate(latents) if z is None]
+        return vae.decode(vae.with_prior_means(filled, missing))
     return vae.decode([z for z in latents if z is not None])
 
 
@@ -176,7 +174,7 @@ def sample(
         )
     length = max(1, round(seconds * model.config.sample_rate))
     frames = _up(model.stft.frames(length), model.frame_multiple)
-    vae = check_source(model, source)
+    vae = vae_of(model, source)
     log_variance = vae.sample(frames, generator=generator, temperature=temperature)[0]
     return synthesise(model, log_variance, length, generator=generator, iterations=iterations)
 
@@ -209,6 +207,7 @@ def denoise(model: SeparationVAE, source: str, stem: Tensor) -> Tensor:
     return clean
 
 
+@torch.inference_mode()
 def elbo(model: SeparationVAE, stem: Tensor, generator: torch.Generator) -> dict[str, float]:
     """Evidence lower bound of a solo under every source's autoencoder, in nats, on one draw of the latents.
 

@@ -43,9 +43,16 @@ class Meter:
         Raises:
             CancelledError: it returned False.
         """
+        if self._tell(fraction) is False:
+            raise CancelledError(f"cancelled by its caller after {100 * fraction:.0f} %")
+
+    def finish(self) -> None:
+        """Tell the receiver that all is done; there is nothing left to cancel, whatever it returns."""
+        self._tell(1.0)
+
+    def _tell(self, fraction: float) -> object:
         if self._receiver is None:
-            return
+            return None
         elapsed = time.monotonic() - self._started
         left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
-        if self._receiver(Progress(fraction, left)) is False:
-            raise CancelledError(f"cancelled by its caller after {100 * fraction:.0f} %")
+        return self._receiver(Progress(fraction, left))

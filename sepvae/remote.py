@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import lzma
 import os
 import re
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
@@ -110,7 +112,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                     with (folder / name).open("wb") as file:
                         shutil.copyfileobj(content, file)
                     found.add(name)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise CheckpointError(f"{archive}: cannot be unpacked ({error})") from error
     if missing := {CARD_FILE, WEIGHTS_FILE} - found:
         raise CheckpointError(f"{archive}: holds no {min(missing)}, so it is no model")

@@ -133,7 +133,7 @@ class Separator(ArraySeparator):
         )
         if verify:
             done = verified(done, whole=selection.whole)
-        report(1.0)
+        report.finish()
         _log_remarks(done)
         return replace(done, seconds=time.monotonic() - started)
 
@@ -194,7 +194,7 @@ class Separator(ArraySeparator):
             for block in self._stems(reader, stream, selection, report):
                 wav.write(block[0])
             wav.finish()
-        report(1.0)
+        report.finish()
         done = SeparatedFile(
             Path(path),
             outputs={},

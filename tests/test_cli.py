@@ -248,6 +248,16 @@ def test_no_input_is_replaced_by_a_report(folder: Path, model: str, noise: np.nd
         assert separate(model, "a.wav", "--report", "r.json").exit_code == 0
 
 
+def test_where_a_report_cannot_be_is_told(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("a.wav", noise.T[:3000], RATE)
+    Path("place").mkdir()
+    for report, why in (("place", "(is a folder)"), ("none/r.json", "none is not a writable folder")):
+        result = separate(model, "a.wav", "--report", report)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"error: {report}: the report cannot be written")
+        assert result.stderr.endswith(f"{why}\n")
+
+
 def test_no_input_is_replaced_by_a_stem_of_another(folder: Path, model: str, noise: np.ndarray) -> None:
     Path("d/song").mkdir(parents=True)
     for name in ("d/song.wav", "d/song/vocals.wav"):
@@ -333,7 +343,7 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(
 def test_a_name_longer_than_any_file_system_takes_is_one_line(folder: Path, model: str) -> None:
     result = separate(model, "-q", "x" * 300, "--existing", "skip")
     assert result.exit_code == 1
-    assert "255 bytes" in result.stderr
+    assert "File name too long" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -446,6 +456,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_half_files(
     assert paths == [f"separated/short/{source}.wav" for source in SOURCES]
     assert stdout == ""
     assert "Traceback" not in stderr
+    assert ("the same command goes on from there" in stderr) == (number == signal.SIGINT)
     assert {path.name for path in folder.rglob("*")} == {
         *("long.wav", "short.wav", "r.json", "separated", "short"),
         *(f"{source}.wav" for source in SOURCES),
@@ -582,8 +593,13 @@ def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp
     assert options["jobs"] == 2
 
     def refuse(*arguments: object, **options: object) -> None:
-        raise DataError("no such dataset")
+        raise DataError("no such folder")
 
     monkeypatch.setattr("sepvae.data.own_sets.prepare", refuse)
-    result = run("data", "prepare", "x", "--root", "raw", "--out", "sets")
-    assert (result.exit_code, result.stderr) == (1, "error: no such dataset\n")
+    result = run("data", "prepare", "music", "--root", "raw", "--out", "sets")
+    assert (result.exit_code, result.stderr) == (1, "error: no such folder\n")
+    for more in ((), ("--check", "raw"), ("--seed", "1")):
+        result = run("data", "prepare", "musdb19", *more)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: no such dataset: musdb19 (known: stems, solos, musdb18hq, ")
+        assert result.stderr.endswith(", music, speech)\n")

@@ -61,6 +61,21 @@ def test_returning_false_cancels_and_leaves_nothing(
     separator.separate(long_noise[:, :1000], RATE, progress=lambda done: None)
 
 
+def test_it_is_too_late_to_cancel_what_is_done(
+    tmp_path: Path, separator: Separator, long_noise: np.ndarray
+) -> None:
+    soundfile.write(tmp_path / "song.wav", long_noise.T, RATE, subtype="FLOAT")
+    told: list[Progress] = []
+
+    def progress(done: Progress) -> bool:
+        told.append(done)
+        return not any((tmp_path / "out").glob("song/vocals.wav"))
+
+    result = separator.separate_file(tmp_path / "song.wav", tmp_path / "out", progress=progress)
+    assert told[-1] == 1
+    assert all(path.is_file() for path in result)
+
+
 def test_what_the_callback_raises_passes_through(separator: Separator, long_noise: np.ndarray) -> None:
     def progress(done: Progress) -> None:
         raise KeyError("mine")

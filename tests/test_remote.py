@@ -5,6 +5,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -126,6 +127,19 @@ def test_exchanged_weights_are_refused(address: str, site: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(SepvaeError, match="expected sha256"):
         pretrained.find(f"{address}/tiny")
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])
+def test_a_damaged_archive_is_one_error(address: str, site: Path, kind: str) -> None:
+    path = site / f"bad.tar.{kind}"
+    for byte in range(40):
+        with tarfile.open(path, f"w:{kind}") as tar:  # type: ignore[call-overload]
+            tar.add(site / "tiny", "tiny")
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) * byte // 40] ^= 0xFF
+        path.write_bytes(whole)
+        with suppress(SepvaeError):  # some bytes do not matter
+            pretrained.find(f"{address}/bad.tar.{kind}?{byte}")
 
 
 def test_an_archive_of_something_else_is_no_model(address: str, site: Path) -> None:

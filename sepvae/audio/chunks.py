@@ -103,6 +103,12 @@ def scan_chunks(path: Path) -> ChunkScan | None:
         return None
 
 
+def ends_early(path: Path) -> bool:
+    """Whether a file holds fewer bytes of samples than its header counts; False where the header does not tell."""
+    scan = scan_chunks(path)
+    return scan is not None and scan.there < scan.declared
+
+
 def unfilled_sizes(path: Path) -> tuple[Patch, ...]:
     """What the header of an RF64, w64 or au file should say of its samples, where its writer never filled it in."""
     with path.open("rb") as file:

@@ -75,8 +75,8 @@ class RayCrew:
         try:
             while True:
                 for index, job in waiting:
-                    placed = replace(job, path=job.path.absolute(), name=str(job))
-                    running[separate.remote(self._task, placed)] = index
+                    anywhere = replace(job, path=job.path.absolute(), name=str(job))
+                    running[separate.remote(self._task, anywhere)] = index
                     if len(running) == self._count:
                         break
                 if not running:

@@ -81,7 +81,12 @@ class Processes:
                 try:
                     kind, value = member.connection.recv()
                 except (EOFError, OSError):
-                    yield member.index, failure(jobs[member.index], self._replace(member, jobs[member.index]))
+                    self._succeed(member)
+                    job = jobs[member.index]
+                    yield (
+                        member.index,
+                        failure(job, f"{job}: the process that worked on it {_end_of(member)}"),
+                    )
                     continue
                 if kind == "broken":
                     raise SepvaeError(value)
@@ -115,13 +120,6 @@ class Processes:
         fresh = self._members[self._members.index(dead)] = self._start()
         return fresh
 
-    def _replace(self, dead: _Member, job: Job) -> str:
-        """Start a worker in the place of a dead one; say what that one died of."""
-        self._succeed(dead)
-        code = dead.process.exitcode
-        how = f"was killed (signal {-code})" if code is not None and code < 0 else f"ended (exit code {code})"
-        return f"{job}: the process that worked on it {how}, perhaps for lack of memory"
-
     def _stop(self, kill_after_s: float) -> None:
         for member in self._members:
             if member.index is None:
@@ -144,6 +142,13 @@ def make_crew(task: Task, count: int = 1) -> Crew:
         SepvaeError: the model, the device or a stem is not there.
     """
     return InProcessCrew(Worker(task)) if count == 1 else Processes(task, count)
+
+
+def _end_of(dead: _Member) -> str:
+    """How a process that has been waited for came to its end."""
+    code = dead.process.exitcode
+    how = f"was killed (signal {-code})" if code is not None and code < 0 else f"ended (exit code {code})"
+    return f"{how}, perhaps for lack of memory"
 
 
 def _work(task: Task, connection: Connection) -> None:

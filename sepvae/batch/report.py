@@ -78,13 +78,18 @@ def count(entries: Iterable[Entry]) -> dict[str, int]:
 
 
 def check_report(path: Path) -> None:
-    """Refuse to put a report in the place of anything else.
+    """Refuse to put a report in the place of anything else, or where nothing can be written.
 
     Raises:
-        OutputError: the name is one of audio, or there is something there that is no report.
+        OutputError: the name is one of audio, its folder cannot be written, or there is something there that is no
+            report.
     """
     if path.suffix.lower() in AUDIO_ENDINGS:
         raise OutputError(f"{path}: a report is JSON, so its name cannot end in {path.suffix}")
+    if path.is_dir():
+        raise OutputError(f"{path}: the report cannot be written (is a folder)")
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise OutputError(f"{path}: the report cannot be written, {path.parent} is not a writable folder")
     if not path.exists():
         return
     known = False

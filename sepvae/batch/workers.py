@@ -203,8 +203,6 @@ def share_of_threads(workers: int) -> int:
 def _reset_peak_memory() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_memory() -> int | None:

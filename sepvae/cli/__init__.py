@@ -35,6 +35,9 @@ _TRAIN_EXTRA = {
 }
 
 
+_RESUMED = ("separate", "train", "data")
+
+
 class _Group(click.Group):
     """Turns an expected error into one line on stderr and exit code 1, an interrupt into exit code 130."""
 
@@ -50,9 +53,9 @@ class _Group(click.Group):
             click.echo(f"error: {error.name} is not installed: pip install 'sepvae[train]'", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo(
-                "interrupted; what was finished is kept, the same command goes on from there", err=True
-            )
+            goes_on = ctx.invoked_subcommand in _RESUMED
+            rest = "; what was finished is kept, the same command goes on from there" if goes_on else ""
+            click.echo(f"interrupted{rest}", err=True)
             ctx.exit(130)
 
 

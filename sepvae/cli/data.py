@@ -121,11 +121,16 @@ def prepare(
     if thorough and check_root is None:
         raise click.UsageError("--thorough goes with --check")
     if name not in DATASETS:
+        from sepvae.data import own_sets
+
+        if name not in own_sets.SAMPLE_RATES:
+            known = ", ".join((*DATASETS, *own_sets.SAMPLE_RATES))
+            raise DataError(f"no such dataset: {name} (known: {known})")
         if check_root or download_root or options or rate or channels:
             raise DataError(
                 f"{name} has no --check, --download, --set, --rate or --channels (see sepvae data list)"
             )
-        manifest = _prepare_own_set(
+        manifest = own_sets.prepare(
             name,
             *_root_and_out(root, out),
             seed=seed,
@@ -151,12 +156,6 @@ def prepare(
         places = _root_and_out(root or check_root, out)
         manifest = _prepare_dataset(dataset, *places, sample_rate=rate, channels=channels, jobs=jobs)
         click.echo(os.fsencode(manifest))
-
-
-def _prepare_own_set(name: str, root: Path, out: Path, **options: Any) -> Path:
-    from sepvae.data.own_sets import prepare
-
-    return prepare(name, root, out, **options)
 
 
 def _download(dataset: Dataset, root: Path) -> None:

@@ -77,7 +77,7 @@ def sample(
     from sepvae import generation
 
     vaes, _ = _load(model)
-    generation.check_source(vaes, source)
+    generation.vae_of(vaes, source)
     _check_outputs(_numbered(out, number), overwrite)
     for index, path in enumerate(_numbered(out, number)):
         drawn = generation.sample(

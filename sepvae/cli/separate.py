@@ -204,9 +204,6 @@ def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
     if report == PIPE:
         raise OutputError("a report is a file: stdout gets the names of the stems, or one of them")
     if report is not None:
-        folder = Path(report).parent
-        if Path(report).is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise OutputError(f"{report}: the report cannot be written, {folder} is not a writable folder")
         check_report(Path(report))
 
 

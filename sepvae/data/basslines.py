@@ -16,9 +16,8 @@ from sepvae.data import effects
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.instruments import bass_instrument
-from sepvae.data.items import CORPORA, Item, seed_of
+from sepvae.data.items import CORPORA, Item, rng_for
 from sepvae.data.kits import Samples, make_kit, sequence
-from sepvae.data.music import at_level
 from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Analog, Envelope, Note, Wave
@@ -42,7 +41,7 @@ def bass_items(root: Path, seed: int) -> list[Item]:
     """Solo tracks of the bass, and grooves of drums and bass, for training."""
     samples = root / CORPORA["sonic-pi"].folder
     lines = [
-        Item("train", name, ("composed",), partial(make_bass_line, partial(seed_of, seed, name)))
+        Item("train", name, ("composed",), partial(make_bass_line, partial(rng_for, seed, name)))
         for name in (f"bass-{index:04d}" for index in range(LINES))
     ]
     grooves = [
@@ -50,7 +49,7 @@ def bass_items(root: Path, seed: int) -> list[Item]:
             "train",
             name,
             ("composed", "sonic-pi"),
-            partial(make_groove, samples, partial(seed_of, seed, name)),
+            partial(make_groove, samples, partial(rng_for, seed, name)),
         )
         for name in (f"groove-{index:04d}" for index in range(GROOVES))
     ]
@@ -65,11 +64,8 @@ def make_bass_line(rng_of: Callable[[], np.random.Generator], folder: Path) -> N
         song = compose(SECONDS, rng, str(rng.choice(list(GENRES))))
         notes = staccato(song.bass, rng)
     audio = effects.pan(play_hard(notes, round(song.duration * SAMPLE_RATE), rng), 0.0)
-    audio = at_level(audio, LEVEL_DB)
-    peak = np.abs(audio).max()
-    write_track(
-        folder, {"bass": audio / max(1.0, peak)}, SAMPLE_RATE, {"solo": True, "corpora": ["composed"]}
-    )
+    audio = effects.at_level(audio, LEVEL_DB)
+    write_track(folder, {"bass": audio}, SAMPLE_RATE, {"solo": True, "corpora": ["composed"]})
 
 
 def make_groove(samples: Path, rng_of: Callable[[], np.random.Generator], folder: Path) -> None:
@@ -101,11 +97,10 @@ def make_groove(samples: Path, rng_of: Callable[[], np.random.Generator], folder
     if rng.random() < 0.3:
         stems["bass"] = effects.reverb(stems["bass"], rng.uniform(0.2, 1.5), rng.uniform(0.03, 0.2), rng)
     levels_db = {"drums": LEVEL_DB - above_db / 2, "bass": LEVEL_DB + above_db / 2}
-    stems = {source: at_level(audio, levels_db[source]) for source, audio in stems.items()}
-    peak = max(1.0, float(np.abs(stems["drums"] + stems["bass"]).max()))
+    stems = {source: effects.at_level(audio, levels_db[source]) for source, audio in stems.items()}
     write_track(
         folder,
-        {source: audio / np.float32(peak) for source, audio in stems.items()},
+        stems,
         SAMPLE_RATE,
         {"solo": False, "corpora": ["composed", "sonic-pi"], "genre": genre, "bass": kind},
     )

@@ -121,7 +121,7 @@ def _look(file: StemFile, thorough: bool) -> _Look:
     if frames == 0:
         return _Look(broken="no audio in it")
     if file.stream is None and is_cut_short(file.path):
-        return _Look(broken="ends before its header says so")
+        return _Look(broken="is shorter than its header says")
     return _Look(rate, channels, None if frames is None else frames / rate)
 
 

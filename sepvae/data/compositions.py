@@ -12,7 +12,7 @@ import numpy as np
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE, write_track
 from sepvae.data.effects import rms
-from sepvae.data.items import CORPORA, Item, seed_of
+from sepvae.data.items import CORPORA, Item, rng_for
 from sepvae.data.kits import Samples
 from sepvae.data.melody import write_vocals
 from sepvae.data.music import HELD_OUT_MIDI, SPEAKERS, TRAIN_MIDI, make_speech
@@ -72,7 +72,7 @@ def composed_items(root: Path, seed: int, soundfonts: Sequence[str | Path], song
             plan.split,
             name,
             ("composed", "sonic-pi", plan.corpus, "speech"),
-            partial(make_composed, samples, voices, plan, partial(seed_of, seed, name), tuple(soundfonts)),
+            partial(make_composed, samples, voices, plan, partial(rng_for, seed, name), tuple(soundfonts)),
         )
         for plan, count in plans
         for voices in [Speech.of_folders(speech, plan.speakers)]
@@ -85,12 +85,12 @@ def singer_items(root: Path, seed: int) -> list[Item]:
     items = []
     for voice, files in voices_under(root, VOICES).items():
         spoken = f"speech-{voice.name}"
-        make = partial(make_speech, files[:FILES_SPOKEN], partial(seed_of, seed, spoken), voice.package)
+        make = partial(make_speech, files[:FILES_SPOKEN], partial(rng_for, seed, spoken), voice.package)
         items.append(Item("train", spoken, (voice.package,), make))
         speech = Speech({voice.name: files})
         for index in range(min(MOST_SONGS, -(-len(files) // FILES_PER_SONG))):
             sung = f"sung-{voice.name}-{index:02d}"
-            make = partial(make_sung, speech, voice.package, partial(seed_of, seed, sung))
+            make = partial(make_sung, speech, voice.package, partial(rng_for, seed, sung))
             items.append(Item("train", sung, ("composed", voice.package), make))
     return items
 

@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from sepvae.data import effects
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE, read_audio, resample, write_track
-from sepvae.data.items import Item, seed_of
+from sepvae.data.items import Item, rng_for
 from sepvae.data.kits import LANES, Hit, Layers, choose_place, place, repitch, sequence
-from sepvae.data.music import at_level
 from sepvae.data.players import treat_drums
 from sepvae.data.styles import GENRES
 from sepvae.errors import DataError
@@ -28,7 +28,7 @@ PACKAGES = ("hydrogen-data", "hydrogen-drumkits")
 TRACKS = 6
 """Tracks a kit."""
 SECONDS = 60.0
-GAP_S, MOST = 2.0, 0.75
+GAP_S, LEAST_PLAYED = 2.0, 0.75
 """Length of the pieces of a drum part, and how much of it at least must be pieces with strokes."""
 LEVEL_DB = -20.0
 MOST_SEMITONES = 2.0
@@ -157,7 +157,7 @@ def _item(name: str, package: str, lanes: Lanes, seed: int) -> Item:
         "train",
         name,
         ("composed", package),
-        partial(make_drum_solo, filled(lanes), package, partial(seed_of, seed, name)),
+        partial(make_drum_solo, filled(lanes), package, partial(rng_for, seed, name)),
     )
 
 
@@ -172,14 +172,14 @@ def make_drum_solo(
     used = {hit.lane for hit in hits}
     kit = load_kit({lane: voices for lane, voices in lanes.items() if lane in used}, rng)
     audio = treat_drums(sequence(hits, kit, round(song.duration * SAMPLE_RATE)), rng)
-    audio = at_level(audio, LEVEL_DB)
+    audio = effects.at_level(audio, LEVEL_DB)
     info = {"solo": True, "corpora": ["composed", package], "genre": song.genre, "tempo": song.tempo}
     write_track(folder, {"drums": audio}, SAMPLE_RATE, info)
 
 
 def plays_on(hits: Sequence[Hit], duration: float) -> bool:
     """Whether there are strokes in most of a part; some songs have whole sections without drums."""
-    return len({int(hit.time / GAP_S) for hit in hits}) * GAP_S >= MOST * duration
+    return len({int(hit.time / GAP_S) for hit in hits}) * GAP_S >= LEAST_PLAYED * duration
 
 
 def load_kit(lanes: Lanes, rng: np.random.Generator) -> dict[str, Layers]:

@@ -6,7 +6,7 @@ its length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -58,6 +58,40 @@ def rms(audio: np.ndarray) -> float:
     power = blocks.mean(axis=-1).reshape(-1, usable // 2048).mean(axis=0)  # blocks
     active = power[power >= 1e-3 * power.max()]
     return float(np.sqrt(active.mean()))
+
+
+def active_rms_db(audio: np.ndarray, block: int = 4410) -> float:
+    """RMS in dB of the channels' mean, over the blocks that are at most 30 dB below the loudest; -inf for silence.
+
+    Shape:
+        audio: [C, L]
+    """
+    count = max(1, audio.shape[1] // block)
+    power = np.array([np.mean(part**2) for part in np.array_split(audio.mean(0), count)])
+    active = power[power >= 1e-3 * power.max()]
+    return float(10 * np.log10(active.mean())) if active.mean() > 0 else -np.inf
+
+
+def at_level(audio: np.ndarray, level_db: float, block: int = 4410) -> np.ndarray:
+    """Bring a sound to an active RMS in dBFS (`active_rms_db`, blocks as there); silence stays.
+
+    Shape:
+        [C, L] -> [C, L]
+    """
+    now_db = active_rms_db(audio, block)
+    return audio * np.float32(10 ** ((level_db - now_db) / 20)) if np.isfinite(now_db) else audio
+
+
+def mixed_at(stems: Mapping[str, np.ndarray], level_db: float, peak: float) -> dict[str, np.ndarray]:
+    """Stems without their rumble, under one gain that brings their mix to an active RMS in dBFS, or to a peak if less.
+
+    Shape:
+        [C, L] each -> the same
+    """
+    stems = {source: high_pass(audio, 24.0) for source, audio in stems.items()}
+    mix = np.sum(list(stems.values()), axis=0)
+    gain = min(10 ** ((level_db - active_rms_db(mix)) / 20), peak / np.abs(mix).max())
+    return {source: audio * np.float32(gain) for source, audio in stems.items()}
 
 
 def saturate(audio: np.ndarray, drive_db: float) -> np.ndarray:

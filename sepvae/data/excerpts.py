@@ -103,7 +103,7 @@ def excerpts(
     """
     for path in track.files.values():
         if is_cut_short(path):
-            log.warning("%s ends before its header says so; what is there is scored", path)
+            log.warning("%s is shorter than its header says; what is there is scored", path)
     stems = corpora.read_stems(track, sample_rate) if track.sample_rate != sample_rate else None
     total = track.frames if stems is None else max(stem.shape[1] for stem in stems.values())
     length = total if max_seconds is None else min(total, round(max_seconds * sample_rate))

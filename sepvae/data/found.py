@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sepvae.data import lmms, tracker
+from sepvae.data import effects, lmms, tracker
 from sepvae.data.corpora import SAMPLE_RATE, pad_together, read_audio, resample, write_track
-from sepvae.data.effects import high_pass
 from sepvae.data.items import CORPORA, Item
-from sepvae.data.music import RENDERED_RMS_DB, active_rms_db, at_level
+from sepvae.data.music import RENDERED_RMS_DB
 from sepvae.data.producer import MIX_PEAK
 from sepvae.data.programs import find_program
 from sepvae.errors import DataError
@@ -155,8 +154,7 @@ def guitar_items(root: Path) -> list[Item]:
 def make_guitar(path: Path, corpus: str, folder: Path) -> None:
     """Write a guitar on its own, at the level of a solo."""
     audio = resample(*read_audio(path), SAMPLE_RATE)
-    audio = at_level(audio, float(np.mean(RENDERED_RMS_DB)))
-    audio /= max(1.0, np.abs(audio).max())
+    audio = effects.at_level(audio, float(np.mean(RENDERED_RMS_DB)))
     info = {"solo": True, "corpora": [corpus], "file": f"{path.parent.name}/{path.name}"}
     write_track(folder, {"other": audio}, SAMPLE_RATE, info)
 
@@ -170,8 +168,5 @@ def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 def _write(folder: Path, stems: Mapping[str, np.ndarray], corpus: str, file: str) -> None:
     """Write stems under one gain that brings the mixture to a usual level."""
-    stems = {source: high_pass(audio, 24.0) for source, audio in stems.items()}
-    mix = np.sum(list(stems.values()), axis=0)
-    gain = min(10 ** ((np.mean(RENDERED_RMS_DB) - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
-    stems = {source: audio * np.float32(gain) for source, audio in stems.items()}
+    stems = effects.mixed_at(stems, float(np.mean(RENDERED_RMS_DB)), MIX_PEAK)
     write_track(folder, stems, SAMPLE_RATE, {"solo": False, "corpora": [corpus], "file": file})

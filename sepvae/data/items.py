@@ -261,7 +261,7 @@ class Item:
     make: Callable[[Path], object]
 
 
-def seed_of(seed: int, *words: str) -> np.random.Generator:
+def rng_for(seed: int, *words: str) -> np.random.Generator:
     """A generator that depends on the seed and on what is made, not on the order in which it is made."""
     digest = hashlib.sha256("/".join(words).encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -213,6 +214,12 @@ class ExcerptStream(IterableDataset[Mixture]):
                 groups.setdefault(key, []).append(track)
         total = sum(self.config.groups[key] for key in groups)
         return [(self.config.groups[key] / total, members) for key, members in sorted(groups.items())]
+
+    def part(self, start: int, share: Share = WHOLE) -> ExcerptStream:
+        """The same stream from batch `start` on, or a share of it; the folder is not scanned again."""
+        stream = copy(self)
+        stream.start, stream.share = start, share
+        return stream
 
     def __iter__(self) -> Iterator[Mixture]:
         worker = get_worker_info()

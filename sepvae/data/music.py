@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sepvae.data import effects
 from sepvae.data.corpora import (
     SAMPLE_RATE,
     pad_together,
@@ -19,8 +20,7 @@ from sepvae.data.corpora import (
     scan,
     write_track,
 )
-from sepvae.data.effects import high_pass
-from sepvae.data.items import CORPORA, Item, raw_files, seed_of
+from sepvae.data.items import CORPORA, Item, raw_files, rng_for
 from sepvae.data.kits import Samples
 from sepvae.data.producer import MIX_PEAK, balance, produce_score
 from sepvae.data.render import (
@@ -101,7 +101,7 @@ def speech_items(root: Path, seed: int) -> list[Item]:
         files = raw_files(root, "speech", f"{speaker}/*.opus")
         for index, part in enumerate(_parts_of_equal_bytes(files, 5)):
             name = f"speech-{speaker}-{index:02d}"
-            rng = partial(seed_of, seed, name)
+            rng = partial(rng_for, seed, name)
             items.append(Item("train", name, ("speech",), partial(make_speech, part, rng, "speech")))
     return items
 
@@ -123,32 +123,10 @@ def make_speech(
     pieces = []
     for path in files:
         audio = resample(*read_audio(path), SAMPLE_RATE)
-        pieces.append(at_level(audio, SPEECH_ACTIVE_DB + rng.normal(0, 2)))
+        pieces.append(effects.at_level(audio, SPEECH_ACTIVE_DB + rng.normal(0, 2)))
         pieces.append(np.zeros((2, int(rng.uniform(0.2, 1.0) * SAMPLE_RATE)), np.float32))
     stems = {"vocals": np.concatenate(pieces, axis=1)}
     write_track(folder, stems, SAMPLE_RATE, {"solo": True, "corpora": [corpus]})
-
-
-def active_rms_db(audio: np.ndarray, block: int = 4410, range_db: float = 30.0) -> float:
-    """RMS in dB over the blocks that are at most `range_db` below the loudest one; -inf for silence.
-
-    Shape:
-        audio: [C, L]
-    """
-    count = max(1, audio.shape[1] // block)
-    power = np.array([np.mean(part**2) for part in np.array_split(audio.mean(0), count)])
-    active = power[power >= power.max() * 10 ** (-range_db / 10)]
-    return float(10 * np.log10(active.mean())) if active.mean() > 0 else -np.inf
-
-
-def at_level(audio: np.ndarray, level_db: float, block: int = 4410) -> np.ndarray:
-    """Bring a sound to an active RMS in dBFS (`active_rms_db`, blocks as there); silence stays.
-
-    Shape:
-        [C, L] -> [C, L]
-    """
-    now_db = active_rms_db(audio, block)
-    return audio * np.float32(10 ** ((level_db - now_db) / 20)) if np.isfinite(now_db) else audio
 
 
 @dataclass(frozen=True)
@@ -233,7 +211,7 @@ def split_midi(files: Iterable[Path], seed: int) -> dict[str, list[Path]]:
         for key, score in scores.items()
         if score.duration >= MIN_SECONDS and all(len(v) >= MIN_ONSETS for v in onsets(score).values())
     ]
-    seed_of(seed, "split").shuffle(full)
+    rng_for(seed, "split").shuffle(full)
     splits: dict[str, list[Path]] = {}
     for split, count in HELD_OUT_COUNTS.items():
         count = min(count, len(full) // 2)
@@ -323,7 +301,7 @@ def _midi_item(
     soundfonts: Sequence[str | Path],
     samples: Path,
 ) -> Item:
-    rng_of = partial(seed_of, seed, rendering.split, name)
+    rng_of = partial(rng_for, seed, rendering.split, name)
     make = partial(make_midi, path, rendering, corpus, rng_of, tuple(soundfonts), samples)
     return Item(rendering.split, name, (corpus, *rendering.corpora), make)
 
@@ -382,8 +360,5 @@ def _rendered(
         seconds = stems["drums"].shape[1] / SAMPLE_RATE
         stems["drums"] = render_kit(score, find_soundfont(kit, soundfonts), seconds)
         stems, chosen = balance(stems, rng), {"kit": kit}
-    stems = {source: high_pass(audio, 24.0) for source, audio in stems.items()}
-    mix = np.sum(list(stems.values()), axis=0)
     rms_db = float(rng.uniform(*RENDERED_RMS_DB) if rendering.varied else np.mean(RENDERED_RMS_DB))
-    gain = min(10 ** ((rms_db - active_rms_db(mix)) / 20), MIX_PEAK / np.abs(mix).max())
-    return {source: audio * np.float32(gain) for source, audio in stems.items()}, chosen
+    return effects.mixed_at(stems, rms_db, MIX_PEAK), chosen

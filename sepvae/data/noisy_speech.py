@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sepvae.data import music
+from sepvae.data import effects
 from sepvae.data.acoustics import coloured_noise, hum, in_room, room
 from sepvae.data.corpora import EXTENSIONS, read_audio, resample, write_track
-from sepvae.data.items import Item, raw_files, seed_of
+from sepvae.data.items import Item, raw_files, rng_for
 from sepvae.data.music import ALBUM_SPLITS, SPEAKERS
 from sepvae.data.voices import (
     HELD_OUT_SOUNDS,
@@ -85,7 +85,7 @@ def speech_items(root: Path, seed: int) -> list[Item]:
         for index, part in enumerate(_parts(files, 4)):
             for variation, kind in enumerate(VARIATIONS):
                 name = f"speech-{speaker}-{index:02d}-{variation}"
-                make = partial(make_speech, part, kind, partial(seed_of, seed, name), "speech")
+                make = partial(make_speech, part, kind, partial(rng_for, seed, name), "speech")
                 items.append(Item("train", name, ("speech",), make))
     return items
 
@@ -101,17 +101,17 @@ def noise_items(root: Path, seed: int) -> list[Item]:
             "train",
             f"noise-recorded-{index:02d}",
             ("noise",),
-            partial(make_noise, part, partial(seed_of, seed, "noise", str(index)), "noise", None),
+            partial(make_noise, part, partial(rng_for, seed, "noise", str(index)), "noise", None),
         )
         for index, part in enumerate(_parts(files, max(1, round(len(files) / 60))))
     ]
     for index in range(round(GENERATED_S / TRACK_S)):
         name = f"noise-generated-{index:02d}"
-        make = partial(make_generated_noise, partial(seed_of, seed, name))
+        make = partial(make_generated_noise, partial(rng_for, seed, name))
         items.append(Item("train", name, ("generated-noise",), make))
     for song in ALBUM_SPLITS["train"]:
         name = f"noise-music-{song}"
-        make = partial(make_noise, [_song(root, song)], partial(seed_of, seed, name), "album", None)
+        make = partial(make_noise, [_song(root, song)], partial(rng_for, seed, name), "album", None)
         items.append(Item("train", name, ("album",), make))
     return items
 
@@ -131,7 +131,7 @@ def soundtrack_items(root: Path, seed: int) -> list[Item]:
         )
         for index, part in enumerate(_parts(files, max(1, -(-len(files) // 4)))):
             name = f"noise-music-{package}-{index:02d}"
-            make = partial(make_noise, part, partial(seed_of, seed, name), package, SOUNDTRACK_S)
+            make = partial(make_noise, part, partial(rng_for, seed, name), package, SOUNDTRACK_S)
             items.append(Item("train", name, (package,), make))
     if not items:
         raise DataError(f"no music of {', '.join(SOUNDTRACKS)} under {root}")
@@ -149,12 +149,12 @@ def package_items(root: Path, seed: int) -> list[Item]:
         for index, part in enumerate(_parts(files, -(-len(files) // FILES_PER_VOICE_TRACK))):
             for kind in ("dry", "room"):
                 name = f"voice-{voice.name}-{index:02d}-{kind}"
-                make = partial(make_speech, part, kind, partial(seed_of, seed, name), voice.package)
+                make = partial(make_speech, part, kind, partial(rng_for, seed, name), voice.package)
                 items.append(Item("train", name, (voice.package,), make))
     for sounds, files in sounds_under(root, SOUNDS).items():
         for index, part in enumerate(_parts(files, -(-len(files) // FILES_PER_SOUND_TRACK))):
             name = f"noise-sounds-{sounds.package}-{index:02d}"
-            make = partial(make_noise, part, partial(seed_of, seed, name), sounds.package, SOUND_S)
+            make = partial(make_noise, part, partial(rng_for, seed, name), sounds.package, SOUND_S)
             items.append(Item("train", name, (sounds.package,), make))
     voices, noises = voices_under(root, HELD_OUT_VOICES), sounds_under(root, HELD_OUT_SOUNDS)
     plan = MixturePlan(
@@ -191,7 +191,7 @@ def _mixtures(plans: Sequence[MixturePlan], seed: int) -> list[Item]:
         for snr_db in SNRS_DB:
             for index in range(plan.count):
                 name = f"snr{snr_db:+03d}-{index}"
-                rng_of = partial(seed_of, seed, plan.split, name)
+                rng_of = partial(rng_for, seed, plan.split, name)
                 make = partial(
                     make_mixture, plan.speech, plan.noises, snr_db, index % 2 == 1, plan.corpora, rng_of
                 )
@@ -224,7 +224,7 @@ def noise_groups(root: Path) -> dict[str, list[Path]]:
 
 def _validation_groups(root: Path, seed: int) -> set[str]:
     names = sorted(noise_groups(root))
-    chosen = seed_of(seed, "validation noise").permutation(len(names))
+    chosen = rng_for(seed, "validation noise").permutation(len(names))
     return {names[i] for i in chosen[: max(1, round(VALID_NOISE_SHARE * len(names)))]}
 
 
@@ -259,7 +259,7 @@ def _is_instrument(file: Path) -> bool:
 
 def at_level(audio: np.ndarray, level_db: float) -> np.ndarray:
     """Bring the RMS of the active part of a sound `[L]` to a level in dBFS; silence stays."""
-    return music.at_level(audio[None], level_db, SAMPLE_RATE // 10)[0]
+    return effects.at_level(audio[None], level_db, SAMPLE_RATE // 10)[0]
 
 
 def fade(audio: np.ndarray, seconds: float = 0.02) -> np.ndarray:

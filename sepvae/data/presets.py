@@ -17,8 +17,7 @@ import numpy as np
 from sepvae.data import effects, lmms
 from sepvae.data.composer import compose
 from sepvae.data.corpora import SAMPLE_RATE, write_track
-from sepvae.data.items import Item, seed_of
-from sepvae.data.music import at_level
+from sepvae.data.items import Item, rng_for
 from sepvae.data.styles import GENRES
 from sepvae.data.synth import Note
 from sepvae.errors import DataError
@@ -70,7 +69,7 @@ def preset_items(root: Path, seed: int) -> list[Item]:
             "train",
             name := f"synth-{source}-{index:04d}",
             ("composed", "presets"),
-            partial(make_solo, source, basses if source == "bass" else files, partial(seed_of, seed, name)),
+            partial(make_solo, source, basses if source == "bass" else files, partial(rng_for, seed, name)),
         )
         for source, index in plans
     ]
@@ -107,8 +106,7 @@ def make_solo(
     audio = effects.high_pass(audio, rng.uniform(20, 35) if source == "bass" else rng.uniform(30, 150))
     if rng.random() < 0.3:
         audio = effects.saturate(audio, rng.uniform(-10, 6))
-    audio = at_level(audio, LEVEL_DB)
-    audio /= max(1.0, np.abs(audio).max())
+    audio = effects.at_level(audio, LEVEL_DB)
     info = {"solo": True, "corpora": ["composed", "presets"], "presets": chosen}
     write_track(folder, {source: audio}, SAMPLE_RATE, info)
 

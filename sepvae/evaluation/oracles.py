@@ -141,9 +141,7 @@ def code(vae: SourceVAE, P: Tensor, *, dropped: int = 0, generator: torch.Genera
     latents = posterior.mean if generator is None else _draw(posterior, generator)
     ladder = len(latents) - 1  # the pan latent comes last
     untransmitted = range(ladder - dropped, ladder)
-    for level in untransmitted:
-        latents[level] = vae.decode_with_priors(latents)[1][level].mean
-    log_variance, priors = vae.decode_with_priors(latents)
+    log_variance, priors = vae.decode_with_priors(vae.with_prior_means(latents, untransmitted))
     nats = _nats(posterior, priors, set(untransmitted), P.shape[-1])
     return Coded(log_variance[0].float(), nats)
 

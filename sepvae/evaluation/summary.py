@@ -93,7 +93,7 @@ def plain(value: Any) -> Any:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of the scores that are not NaN; NaN if there are none."""
+    """Mean of the finite scores; NaN if there are none."""
     known = [value for value in values if math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan
 

@@ -14,7 +14,7 @@ from sepvae.models.blocks import receptive_frames
 from sepvae.models.features import LevelScale
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.mixture import AddedHeads, MaskHead, MixtureEncoder, MixtureTrunk
-from sepvae.models.vae import FRAME_MULTIPLE, LATENT_LEVELS, LadderDecoder, SourceVAE, VAEConfig
+from sepvae.models.vae import FRAME_MULTIPLE, PAN_LEVEL, LadderDecoder, SourceVAE, VAEConfig
 from sepvae.signal import wiener
 from sepvae.signal.bands import Bands
 from sepvae.signal.stft import STFT, in_blocks
@@ -234,7 +234,7 @@ class SeparationVAE(SeparationModel):
 
     @property
     def _head_context(self) -> int:
-        pan_smoothing = 1 << LATENT_LEVELS[1]
+        pan_smoothing = 1 << PAN_LEVEL
         added = AddedHeads.context_frames if self.config.added else 0
         return LadderDecoder.context_frames + pan_smoothing + added
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -69,10 +69,7 @@ class VAEConfig:
 
 
 class LadderDecoder(nn.Module):
-    """Turns latents into log-variances from coarse to fine, and predicts each next level's prior on its way.
-
-    Shape: latents (see `Latents`) -> log-variance `[B, 2, N, T]`.
-    """
+    """Turns latents into levels and balances from coarse to fine, and predicts each next level's prior on its way."""
 
     blocks = (1, 1, 1)
     context_frames = sum(
@@ -189,6 +186,13 @@ class SourceVAE(nn.Module):
         """
         return self._run(lambda level, prior: latents[level], standard_normal(latents[0]))
 
+    def with_prior_means(self, latents: Latents, levels: Iterable[int]) -> Latents:
+        """Latents with the mean of the prior at some levels, coarsest first, each given the coarser ones."""
+        filled = list(latents)
+        for level in levels:
+            filled[level] = self.decode_with_priors(filled)[1][level].mean
+        return filled
+
     def sample(
         self, frames: int, batch: int = 1, generator: Generators = None, temperature: float = 1.0
     ) -> Tensor:
@@ -212,7 +216,7 @@ class SourceVAE(nn.Module):
         return total + sides  # [B, 2, N, T]
 
     def kl(self, posterior: Posterior, priors: Sequence[Gaussian], free_nats: float = 0.0) -> Tensor:
-        """KL of the posterior from the ladder's prior, with `free_nats` per latent not charged.
+        """KL of the posterior from the ladder's prior; what lies below `free_nats` per latent counts as that much.
 
         Shape: `[B]`, nats.
         """

@@ -18,11 +18,11 @@ SPREAD = 0.5
 
 
 def widened(source: SeparationVAE, model: SeparationVAE) -> dict[str, Tensor]:
-    """What a model with more latents per cell or wider layers takes of a trained one beside the tensors of equal shape.
+    """Tensors that a model with more latents or wider layers takes from a trained one, beyond those of equal shape.
 
     The latents that both have keep their weights. New ones keep the random weights of `model` in posteriors and priors,
-    and zeros where they enter a decoder. A channel becomes several of the same value; random numbers that add up to
-    zero tell the weights apart that read them, so that these learn different things. No output changes.
+    and zeros where they enter a decoder. A channel becomes several of the same value; noise that sums to zero makes the
+    weights that read the copies differ, so that they learn different things. No output changes.
 
     Args:
         source: the trained model.

@@ -16,7 +16,7 @@ from typing import Any
 
 import soundfile
 
-from sepvae.audio.chunks import scan_chunks
+from sepvae.audio.chunks import ends_early
 from sepvae.audio.decoders.base import native
 from sepvae.audio.tags import read_tags
 from sepvae.errors import AudioFileError
@@ -137,14 +137,11 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a file is empty or ends before its header says so."""
+    """Whether a file is empty, or shorter than its header says."""
     try:
-        if path.stat().st_size == 0:
-            return True
-        scan = scan_chunks(path)
+        return path.stat().st_size == 0 or ends_early(path)
     except OSError:
         return False
-    return scan is not None and scan.there < scan.declared
 
 
 def _is_whole(path: Path, frames: object) -> bool:

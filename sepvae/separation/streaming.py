@@ -102,7 +102,8 @@ class SeparationStream:
     def latency_s(self) -> float:
         """Longest time from a sample's going in to its coming back, computing and the caller's block apart.
 
-        It is the length of a chunk and of the context after it; `segment_s` sets the former.
+        It is the length of a chunk and of the context after it, times the highest of the `speeds`; `segment_s` sets
+        the former.
         """
         highs = self._highs.latency / self._sample_rate if self._highs else 0.0
         return max(view.latency_s for view in self._views) + highs

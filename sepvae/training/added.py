@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, open_dict
 from torch import Tensor
 
 from sepvae import pretrained
@@ -66,12 +66,10 @@ def shape_stages(solo: DictConfig, head: DictConfig) -> None:
         raise RecipeError(f"material is {' or '.join(MATERIAL)}, found {head.material!r}")
     if head.material == "real" and head.others is None:
         raise RecipeError("material=real needs others=, a folder of sets with the other sources")
-    for config, values in ((solo, alone(model, source)), (head, grown(model, source))):
-        OmegaConf.set_struct(config, False)
-        config.model = values
-        if config is solo:
-            config.card = {"name": f"{source}-vae", "description": f"Source VAE of {source}."}
-        OmegaConf.set_struct(config, True)
+    card = {"name": f"{source}-vae", "description": f"Source VAE of {source}."}
+    with open_dict(solo), open_dict(head):
+        solo.model, solo.card, head.model = alone(model, source), card, grown(model, source)
+    for config in (solo, head):
         config.data.valid = [root for root in config.data.valid if Path(root).is_dir()]
     solo.run_dir, solo.init = str(run_dir / "vae"), None
     head.init = [str(head.init), str(run_dir / "vae" / "model")]

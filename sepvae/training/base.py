@@ -30,9 +30,14 @@ SMOOTHED_BANDS = 13
 
 
 class SpectrogramModule(lightning.LightningModule):
-    """What the trainings share: targets in the band domain, optimiser, validation by separation scores."""
+    """What the trainings share: targets in the band domain, optimiser, validation by separation scores.
+
+    Attributes:
+        taken: names of the tensors that the model has from others.
+    """
 
     tone_weights: Tensor
+    taken: frozenset[str] = frozenset()
 
     def __init__(
         self, model: SeparationModel, optim: OptimConfig, losses: LossConfig, *, seed: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,45 +57,32 @@ class MixtureData(lightning.LightningDataModule):
 
     def __init__(self, config: DictConfig, model: SeparationModel) -> None:
         super().__init__()
-        for name, least in (("workers", 0), ("valid_windows", 0)):
+        for name in ("workers", "valid_windows"):
             value = config.data[name]
-            if not isinstance(value, int) or value < least:
-                raise RecipeError(f"data.{name} must be a whole number from {least} on, found {value!r}")
+            if not isinstance(value, int) or value < 0:
+                raise RecipeError(f"data.{name} must be a whole number from 0 on, found {value!r}")
         if not isinstance(config.data.valid, ListConfig):
             raise RecipeError(f"data.valid must be a list of folders, found {config.data.valid!r}")
         self.config, self.shape = config.data, model.config
         self.seed, self.pieces = int(config.seed), int(config.trainer.accumulate)
-        hop, overlap = model.config.hop_length, model.stft.overlap
-        mixing = plain(config.data.mixing)
-        frames = mixing.pop("frames")
-        if not isinstance(frames, int) or frames % model.frame_multiple or frames <= overlap:
-            raise RecipeError(
-                f"data.mixing.frames must be a multiple of {model.frame_multiple}, found {frames}"
-            )
-        mixing |= {
-            name: tuple(value)
-            for name in ("level_db", "speed")
-            if isinstance(value := mixing.get(name), list)
-        }
-        try:
-            self.mixing = MixingConfig(length=(frames - overlap + 1) * hop, **mixing)
-        except TypeError as error:
-            raise RecipeError(f"data.mixing: {error}") from error
+        self.mixing = mixing_config(plain(config.data.mixing), model)
         self.valid = [
             ValidationWindows(root, self.shape.sources, self.shape.sample_rate, config.data.valid_windows)
             for root in config.data.valid
         ]
-        sounding, count = self.mixing.sounding, len(self.shape.sources)
-        if sounding is not None and not 1 <= sounding <= count:
-            raise RecipeError(f"data.mixing.sounding must be from 1 to the {count} sources, found {sounding}")
+        self._check_names()
         sampled = config.stage == "added" and config.material == "sampled"
-        self.mixed = self.shape.sources[-1:] if sampled else self.shape.sources
+        mixed = self.shape.sources[-1:] if sampled else self.shape.sources
+        self._stream = ExcerptStream(
+            config.data.train, mixed, self.shape.sample_rate, self.mixing, seed=self.seed
+        )
+
+    def _check_names(self) -> None:
         by_name: dict[str, set[str]] = {}
         for root in self.roots():
             by_name.setdefault(Path(root).name, set()).add(root)
         if same := next((sorted(roots) for roots in by_name.values() if len(roots) > 1), None):
             raise RecipeError(f"sets are told apart by the names of their folders: {' and '.join(same)}")
-        self.stream(0)
 
     def scored_sets(self) -> list[str]:
         """Validation sets that have a window in which there is something to separate."""
@@ -102,15 +90,7 @@ class MixtureData(lightning.LightningDataModule):
 
     def stream(self, start: int, share: Share = WHOLE) -> ExcerptStream:
         """Mixtures from batch `start` on."""
-        return ExcerptStream(
-            self.config.train,
-            self.mixed,
-            self.shape.sample_rate,
-            self.mixing,
-            seed=self.seed,
-            start=start,
-            share=share,
-        )
+        return self._stream.part(start, share)
 
     def first_batches(self, count: int) -> list[Mixture]:
         """The first batches of the stream, whole."""
@@ -145,13 +125,41 @@ class MixtureData(lightning.LightningDataModule):
         share = self.own_share()
         return DataLoader(NumberedWindows(self.valid, share.rank, share.world), batch_size=None)
 
-    def describe_sets(self) -> dict[str, Any]:
+    @cached_property
+    def sets(self) -> dict[str, Any]:
         """Tracks, hours and a hash of every set, by its name: what the weights have seen."""
         return {Path(root).name: describe_set(scan(root, self.shape.sources)) for root in self.roots()}
 
     def roots(self) -> list[str]:
         """Folders of all sets, first the one to train on."""
         return [str(root) for root in (self.config.train, *self.config.valid)]
+
+
+def mixing_config(values: dict[str, Any], model: SeparationModel) -> MixingConfig:
+    """How the mixtures for a model are drawn.
+
+    Args:
+        values: `data.mixing` of a recipe, with the length of an excerpt in `frames` of the model's STFT.
+
+    Raises:
+        RecipeError: values that cannot be, or do not go with the model.
+    """
+    frames, overlap, unit = values["frames"], model.stft.overlap, model.frame_multiple
+    if not isinstance(frames, int) or frames % unit:
+        raise RecipeError(f"data.mixing.frames must be a multiple of {unit}, found {frames}")
+    if frames <= overlap:
+        raise RecipeError(f"data.mixing.frames must be above {overlap}, found {frames}")
+    sounding, count = values.get("sounding"), len(model.config.sources)
+    if sounding is not None and not 1 <= sounding <= count:
+        raise RecipeError(f"data.mixing.sounding must be from 1 to the {count} sources, found {sounding}")
+    length = (frames - overlap + 1) * model.config.hop_length
+    settings: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "frames"
+    }
+    try:
+        return MixingConfig(length=length, **settings)
+    except TypeError as error:
+        raise RecipeError(f"data.mixing: {error}") from error
 
 
 def describe_set(track_set: TrackSet) -> dict[str, Any]:

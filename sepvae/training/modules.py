@@ -194,43 +194,32 @@ class SeparationModule(SpectrogramModule):
     ) -> dict[str, Tensor]:
         """Solo ELBO of source k once the VAEs train, and the KL from its solo's posterior to the mixture's.
 
-        Where the source is silent there is nothing to match: its posterior lies too far out to be inferred.
+        Where the source is silent there is nothing to match: its posterior lies too far out to be inferred. With
+        `losses.given` such excerpts are left out altogether; the means still count them.
         """
+        vae, sizes = self.model.source_vae(self.model.config.sources[k]), self.model.bands.sizes
         if self.losses.given:
-            return self._of_sounding(targets, k, mixture, noise, turn)
-        vae = self.model.source_vae(self.model.config.sources[k])
-        P, sizes = targets.solo(k), self.model.bands.sizes
-        sounds = P.mean((1, 2, 3)) > SILENT_POWER  # [B]
-        if not self.joint:
-            with torch.no_grad():
-                posterior, terms = vae.encode(P), {}
+            rows, places = targets.sounding(k)
+            if not len(rows):
+                return {}
+            P = targets.P[rows, places].expand(-1, 2, -1, -1)
+            mixture, noise = mixture.rows(rows), [noise[row] for row in rows.tolist()]
         else:
+            P = targets.solo(k)
+        terms: dict[str, Tensor] = {}
+        if self.joint:
             solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
             posterior = solo.posterior.detach()
-            terms = {"solo": (solo.nll + self.losses.beta * solo.kl).mean()}
+            terms["solo"] = (solo.nll + self.losses.beta * solo.kl).mean()
             terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
             if self.losses.coded_db:
                 terms["coded_db"] = self.coded_error(targets, {k: solo.log_variance})
-        match = (divergence(posterior, mixture) * sounds).mean() / bins_of(P, sizes)
-        return {"match": match, **terms}
-
-    def _of_sounding(
-        self, targets: Targets, k: int, mixture: Posterior, noise: Sequence[Generator], turn: int
-    ) -> dict[str, Tensor]:
-        """`solo_and_match` of the excerpts in which the source sounds; the mean still counts all excerpts."""
-        rows, places = targets.sounding(k)
-        if not len(rows):
-            return {}
-        vae = self.model.source_vae(self.model.config.sources[k])
-        P, sizes = targets.P[rows, places].expand(-1, 2, -1, -1), self.model.bands.sizes
-        share = len(rows) / len(targets.P)
-        noise = [noise[row] for row in rows.tolist()]
-        solo = solo_terms(vae, P, sizes, self.losses.free_nats, noise)
-        match = divergence(solo.posterior.detach(), mixture.rows(rows)).mean() / bins_of(P, sizes)
-        terms = {"match": match}
-        if self.joint:
-            terms |= {"solo": (solo.nll + self.losses.beta * solo.kl).mean()}
-            terms |= contrast_term(self.model, self.losses, k, turn, P, solo, noise)
+        else:
+            with torch.no_grad():
+                posterior = vae.encode(P)
+        sounds = P.mean((1, 2, 3)) > SILENT_POWER
+        terms["match"] = (divergence(posterior, mixture) * sounds).mean() / bins_of(P, sizes)
+        share = len(P) / len(targets.P)
         return {name: share * term for name, term in terms.items()}
 
     def estimates(self, sources: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class LossConfig:
     Args:
         beta: weight of the KL, >= 0.
         beta_warmup: steps over which beta rises from zero.
-        free_nats: nats per latent that are not charged.
+        free_nats: nats per latent as which less is counted too, so that there is nothing to gain below.
         output_db: weight of the separated output's error in dB.
         source_nll: weight of the true source's NLL under the decoded posterior of the mixture.
         mixture_nll: weight of the mixture's NLL under the sum of the variances.

@@ -18,6 +18,7 @@ from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError
 from sepvae.models.build import build
+from sepvae.models.features import LevelScale
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.models.widening import widened
 from sepvae.training import records
@@ -132,13 +133,12 @@ def fit(config: DictConfig) -> Path:
         return folder
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
-    typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
-    sets = data.describe_sets()
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
     if config.stage in ("separation", "mask_net") and others:
         logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
+    sets = data.sets
     trainer = build_trainer(config, data, run_dir)
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
     last = run_dir / "checkpoints" / "last.ckpt"
@@ -148,7 +148,7 @@ def fit(config: DictConfig) -> Path:
     if trainer.is_global_zero:
         records.write_records(run_dir, config, sets)
     if resume is None:
-        set_levels(module.model, config, data)
+        set_levels(module, data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*treespec.*")  # Lightning's own use of a torch interface
         # A run folder that is not empty, and a metric that is zero on all ranks, are as they should be.
@@ -182,17 +182,22 @@ def _model(config: DictConfig) -> SeparationModel:
 def build_module(config: DictConfig) -> SpectrogramModule:
     """Model and Lightning module of a recipe, with the weights of `init` where the names and shapes agree."""
     model = _model(config)
-    take_weights(model, config)
+    taken = take_weights(model, config)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optim, losses = typed(OptimConfig, config.optim, "optim"), typed(LossConfig, config.losses, "losses")
-    return MODULES[config.stage][0](model, optim, losses, seed=config.seed)
+    module = MODULES[config.stage][0](model, optim, losses, seed=config.seed)
+    module.taken = taken
+    return module
 
 
-def take_weights(model: SeparationModel, config: DictConfig) -> None:
+def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
     """Take what fits of the models that `init` names, a later one's over an earlier one's.
 
     A model with more latents or channels takes those of one with fewer (`widened`). Of a model with other
     sources that has only been trained on solos, the VAEs alone are taken: the rest of it is as it was made.
+
+    Returns:
+        The names of all tensors that were taken.
 
     Raises:
         RecipeError: nothing of a model fits, or a stage that trains only a part lacks weights of the rest.
@@ -223,6 +228,7 @@ def take_weights(model: SeparationModel, config: DictConfig) -> None:
             f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
         )
     model.load_state_dict(taken, strict=False)
+    return frozenset(taken)
 
 
 def _warn_of_rest(
@@ -245,16 +251,17 @@ def _unlike(tensor: torch.Tensor, mine: torch.Tensor | None) -> bool:
     return mine is not None and mine.shape != tensor.shape
 
 
-def set_levels(model: SeparationModel, config: DictConfig, data: MixtureData) -> None:
+def set_levels(module: SpectrogramModule, data: MixtureData) -> None:
     """Centre what has no weights from elsewhere on the mean level of the training mixtures."""
-    if config.stage == "added":
-        return
-    found = records.origins(config)
-    sources = [checkpoint.load(folder)[0].config.sources for folder in found]
-    if not found:
-        model.set_level(mean_levels(model, data.first_batches(LEVEL_BATCHES)))
-    elif model.config.sources not in sources and isinstance(model, SeparationVAE):
-        model.mixture.trunk.scale.mean.copy_(mean_levels(model, data.first_batches(LEVEL_BATCHES)))
+    fresh = [
+        part
+        for name, part in module.model.named_modules()
+        if isinstance(part, LevelScale) and f"{name}.mean" not in module.taken
+    ]
+    if fresh:
+        level = mean_levels(module.model, data.first_batches(LEVEL_BATCHES))
+        for scale in fresh:
+            scale.mean.copy_(level)
 
 
 def take_best(module: SpectrogramModule, run_dir: Path) -> int:

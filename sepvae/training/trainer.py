@@ -32,7 +32,8 @@ from sepvae.training.callbacks import (
     WeightEMA,
 )
 from sepvae.training.data import MixtureData
-from sepvae.training.recipe import plain
+from sepvae.training.objectives import OptimConfig
+from sepvae.training.recipe import typed
 
 
 @dataclass(frozen=True)
@@ -94,73 +95,72 @@ def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> light
 
 
 def _trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
-    settings = config.trainer
+    settings = typed(TrainerConfig, config.trainer, "trainer")
     return lightning.Trainer(
         accelerator=settings.accelerator,
-        devices=plain(settings)["devices"],
+        devices=settings.devices,
         num_nodes=settings.num_nodes,
-        strategy=strategy(config),
-        precision=settings.precision,
-        max_steps=config.optim.max_steps,
+        strategy=strategy(settings),
+        precision=settings.precision,  # type: ignore[arg-type]  # which it checks itself
+        max_steps=typed(OptimConfig, config.optim, "optim").max_steps,
         gradient_clip_val=settings.gradient_clip,
         accumulate_grad_batches=settings.accumulate,
-        val_check_interval=int(settings.val_every) * int(settings.accumulate),
+        val_check_interval=settings.val_every * settings.accumulate,
         check_val_every_n_epoch=None,
         log_every_n_steps=20,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        enable_progress_bar=bool(settings.progress),
+        enable_progress_bar=settings.progress,
         enable_model_summary=False,
-        callbacks=callbacks(config, data, run_dir),
+        callbacks=callbacks(settings, config, data, run_dir),
         logger=loggers(config, run_dir),
         plugins=[AtomicCheckpoints()],
         default_root_dir=run_dir,
     )
 
 
-def strategy(config: DictConfig) -> str | Strategy:
+def strategy(settings: TrainerConfig) -> str | Strategy:
     """How several processes share the work: by DDP, since parts of a model rest in some steps."""
-    settings = config.trainer
     alone = settings.accelerator == "cpu" or torch.cuda.device_count() < 2
     one = settings.devices in (1, "1") or (settings.devices == "auto" and alone)
     if settings.strategy != "auto" or (one and settings.num_nodes == 1):
-        return str(settings.strategy)
+        return settings.strategy
     return DDPStrategy(find_unused_parameters=True)
 
 
-def callbacks(config: DictConfig, data: MixtureData, run_dir: Path) -> list[Callback]:
+def callbacks(
+    settings: TrainerConfig, config: DictConfig, data: MixtureData, run_dir: Path
+) -> list[Callback]:
     """Checkpoints, the moving average, examples, and what else the recipe asks for.
 
     Raises:
         RecipeError: values that contradict each other, or an unknown backend of `torch.compile`.
     """
-    settings, folder = config.trainer, run_dir / "checkpoints"
-    average = WeightEMA(float(settings.ema_decay), int(settings.ema_start))
+    folder, validates = run_dir / "checkpoints", any(map(len, data.valid))
+    average = WeightEMA(settings.ema_decay, settings.ema_start)
     made: list[Callback] = [average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
-    if any(map(len, data.valid)):
-        if settings.export == "best" and int(settings.val_every) > config.optim.max_steps:
+    if validates:
+        if settings.export == "best" and settings.val_every > int(config.optim.max_steps):
             raise RecipeError("trainer.export=best needs trainer.val_every within optim.max_steps")
         made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
         if settings.early_stopping:
-            made.append(EarlyStopping(SCORE, mode="max", patience=int(settings.early_stopping)))
+            made.append(EarlyStopping(SCORE, mode="max", patience=settings.early_stopping))
         if settings.examples:
             made.append(Examples(run_dir / "examples"))
     elif settings.early_stopping or settings.export == "best":
         raise RecipeError(
             "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
         )
-    val_every = int(settings.val_every) if any(map(len, data.valid)) else None
-    made.append(
-        LastCheckpoint(folder / "last.ckpt", int(settings.checkpoint_every), val_every)
-    )  # after the best
+    val_every = settings.val_every if validates else None
+    made.append(LastCheckpoint(folder / "last.ckpt", settings.checkpoint_every, val_every))  # after the best
     if settings.progress:
         made.append(RichProgressBar(refresh_rate=10))
     if settings.compile:
-        made.append(Compile(str(settings.compile)))
+        made.append(Compile(settings.compile))
     if config.stage == "separation":
-        sets = data.describe_sets()
+        sets = data.sets
         made.append(
             FrozenExport(
                 average, lambda model, step: records.export(model, config, run_dir / "frozen", step, sets)

@@ -8,8 +8,8 @@ import pytest
 
 from sepvae.data import basslines
 from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
-from sepvae.data.items import seed_of
-from sepvae.data.music import active_rms_db
+from sepvae.data.effects import active_rms_db
+from sepvae.data.items import rng_for
 from sepvae.data.synth import Note
 
 SOURCES = ("vocals", "drums", "bass", "other")
@@ -18,8 +18,8 @@ SOURCES = ("vocals", "drums", "bass", "other")
 def test_a_line_is_a_solo_of_the_bass_at_its_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(basslines, "SECONDS", 4.0)
     for name in ("a", "b"):
-        basslines.make_bass_line(partial(seed_of, 0, name), tmp_path / name)
-    basslines.make_bass_line(partial(seed_of, 0, "a"), tmp_path / "c")
+        basslines.make_bass_line(partial(rng_for, 0, name), tmp_path / name)
+    basslines.make_bass_line(partial(rng_for, 0, "a"), tmp_path / "c")
     tracks = {track.name: track for track in scan(tmp_path, SOURCES)}
     assert all(track.solo and set(track.files) == {"bass"} for track in tracks.values())
     lines = {name: read_stems(track, SAMPLE_RATE)["bass"] for name, track in tracks.items()}
@@ -47,8 +47,8 @@ def test_a_groove_is_drums_and_bass_at_their_levels(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(basslines, "KITS", (0.0,))
     monkeypatch.setattr(basslines, "HARD", 1.0)
     for name in ("a", "b"):
-        basslines.make_groove(tmp_path / "samples", partial(seed_of, 0, name), tmp_path / "out" / name)
-    basslines.make_groove(tmp_path / "samples", partial(seed_of, 0, "a"), tmp_path / "out" / "c")
+        basslines.make_groove(tmp_path / "samples", partial(rng_for, 0, name), tmp_path / "out" / name)
+    basslines.make_groove(tmp_path / "samples", partial(rng_for, 0, "a"), tmp_path / "out" / "c")
     tracks = {track.name: track for track in scan(tmp_path / "out", SOURCES)}
     grooves = {name: read_stems(track, SAMPLE_RATE) for name, track in tracks.items()}
     assert all(set(stems) == {"drums", "bass"} and not tracks[name].solo for name, stems in grooves.items())

@@ -10,9 +10,9 @@ import soundfile
 
 from sepvae.data import drumkits
 from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
+from sepvae.data.effects import active_rms_db
 from sepvae.data.items import CORPORA
 from sepvae.data.kits import LANES, Hit, Layers, sequence
-from sepvae.data.music import active_rms_db
 from sepvae.data.own_sets import prepare
 from sepvae.errors import DataError
 

@@ -92,4 +92,4 @@ def test_a_stem_that_was_cut_is_named(track: corpora.Track, caplog: pytest.LogCa
     path = track.files["bass"]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     list(excerpts(track, ["bass"], RATE))
-    assert f"{path} ends before its header says so" in caplog.text
+    assert f"{path} is shorter than its header says" in caplog.text

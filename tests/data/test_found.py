@@ -8,7 +8,7 @@ import soundfile
 
 from sepvae.data import found
 from sepvae.data.corpora import SAMPLE_RATE, read_stems, scan
-from sepvae.data.music import active_rms_db, at_level
+from sepvae.data.effects import active_rms_db, at_level
 from sepvae.data.own_sets import prepare
 from sepvae.errors import DataError
 

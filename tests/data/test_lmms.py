@@ -12,7 +12,7 @@ import pytest
 
 from sepvae.data import found, lmms, presets
 from sepvae.data.corpora import read_stems, scan
-from sepvae.data.items import seed_of
+from sepvae.data.items import rng_for
 from sepvae.data.own_sets import prepare
 from sepvae.data.synth import Note
 from sepvae.errors import DataError
@@ -111,7 +111,7 @@ def test_presets_play_the_pitches_they_are_given(with_lmms: None, tmp_path: Path
     assert audio.shape == (2, 2 * lmms.SAMPLE_RATE)
     assert np.abs(audio[:, : int(0.49 * lmms.SAMPLE_RATE)]).max() < 1e-3
     assert min(abs(loudest_hz(audio) - hz) for hz in (220.0, 277.2)) < 3
-    presets.make_solo("bass", [tmp_path / "Bass.xpf"], partial(seed_of, 0, "a"), tmp_path / "set" / "a")
+    presets.make_solo("bass", [tmp_path / "Bass.xpf"], partial(rng_for, 0, "a"), tmp_path / "set" / "a")
     (made,) = scan(tmp_path / "set", ("vocals", "drums", "bass", "other"))
     assert made.solo
     assert set(made.files) == {"bass"}

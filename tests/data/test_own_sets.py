@@ -11,7 +11,8 @@ import soundfile
 
 from sepvae.data import compositions, corpora, music
 from sepvae.data.corpora import scan
-from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, active_rms_db, split_midi
+from sepvae.data.effects import active_rms_db
+from sepvae.data.music import ALBUM_SPLITS, SPEAKERS, split_midi
 from sepvae.data.own_sets import prepare
 from sepvae.data.render import SOUNDFONTS, content_hash, load_score, onsets
 from sepvae.errors import DataError, OutputError

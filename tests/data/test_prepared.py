@@ -14,7 +14,7 @@ import soundfile
 
 from sepvae.data import prepared
 from sepvae.data.corpora import read_stems, scan
-from sepvae.data.datasets import find
+from sepvae.data.datasets import DATASETS
 from sepvae.data.prepared import prepare
 from sepvae.errors import DataError, OutputError, SepvaeError
 
@@ -37,7 +37,7 @@ def raw(tmp_path: Path) -> Path:
 
 def made(raw: Path, out: Path, **options: object) -> dict:
     settings = {"sample_rate": RATE, "channels": 1, **options}
-    return json.loads(prepare(find("stems"), raw, out, **settings).read_text(encoding="utf-8"))
+    return json.loads(prepare(DATASETS["stems"], raw, out, **settings).read_text(encoding="utf-8"))
 
 
 def times(out: Path) -> dict[str, int]:
@@ -106,7 +106,11 @@ def test_other_settings_are_refused_by_what_differs(raw: Path, tmp_path: Path) -
         made(raw, tmp_path / "out", sample_rate=16000)
     with pytest.raises(DataError, match="made with options"):
         prepare(
-            find("stems").with_options({"only": "voice"}), raw, tmp_path / "out", sample_rate=RATE, channels=1
+            DATASETS["stems"].with_options({"only": "voice"}),
+            raw,
+            tmp_path / "out",
+            sample_rate=RATE,
+            channels=1,
         )
     other = made(raw, tmp_path / "other", channels=2)
     assert other["settings_sha256"] != first["settings_sha256"]
@@ -165,7 +169,7 @@ def test_what_cannot_be_read_is_left_out_and_named(
 def test_a_raw_file_that_vanishes_costs_its_track(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = find("stems")
+    dataset = DATASETS["stems"]
     tracks = dataset.tracks(raw)
     monkeypatch.setattr(type(dataset), "tracks", lambda self, root: tracks)
     (raw / "b" / "voice.flac").unlink()

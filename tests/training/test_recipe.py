@@ -18,7 +18,7 @@ from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training import records, run
 from sepvae.training.objectives import LossConfig, OptimConfig
 from sepvae.training.recipe import compose, for_stage, lacks, plain, plan, typed, unfold, value_of, with_path
-from sepvae.training.trainer import strategy
+from sepvae.training.trainer import TrainerConfig, strategy
 
 Settings = Callable[..., list[str]]
 
@@ -110,7 +110,7 @@ def test_one_device_of_several_needs_no_ddp(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     config = compose("music/vae", ["data.root=DATA", *changes])
-    assert (strategy(config) == "auto") == alone
+    assert (strategy(typed(TrainerConfig, config.trainer, "trainer")) == "auto") == alone
 
 
 def test_sets_of_one_name_are_refused(settings: Settings, songs: Path, tmp_path: Path) -> None:

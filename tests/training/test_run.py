@@ -62,6 +62,20 @@ def test_more_latents_than_those_of_init_begin_where_it_stands(
     assert sum(p.numel() for p in wider.parameters()) > sum(p.numel() for p in model.parameters())
 
 
+def test_a_trunk_from_other_sources_keeps_its_level_and_a_new_vae_gets_one(
+    settings: Settings, weights: Weights, tmp_path: Path, tiny_config: SeparationConfig
+) -> None:
+    names = ("vocals", "other")
+    model = SeparationVAE(dataclasses.replace(tiny_config, sources=names, sample_rate=8000))
+    model.set_level(torch.full((tiny_config.vae.bands,), -3.0))
+    checkpoint.save(tmp_path / "before", model, {})
+    changes = [f"init={tmp_path / 'before'}", "optim.max_steps=1", "losses.frozen_steps=0"]
+    after = weights(train("music/separation", settings(tmp_path / "run", *changes)))
+    for part in ("mixture.trunk", "vaes.vocals", "vaes.other"):
+        assert (after[f"{part}.scale.mean"] == -3).all()
+    assert not (after["vaes.drums.scale.mean"] == after["vaes.drums.scale.mean"][0]).all()
+
+
 @pytest.mark.parametrize("in_turn", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_refit_of_the_encoders_changes_nothing_else(
     in_turn: bool, settings: Settings, weights: Weights, tmp_path: Path, tiny_config: SeparationConfig

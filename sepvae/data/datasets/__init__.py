@@ -11,7 +11,6 @@ from sepvae.data.datasets.musdb import Musdb18, Musdb18HQ
 from sepvae.data.datasets.slakh import Slakh
 from sepvae.data.datasets.stems import Solos, Stems
 from sepvae.data.datasets.voicebank import VoiceBank
-from sepvae.errors import DataError
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -29,14 +28,3 @@ DATASETS: dict[str, Dataset] = {
         SpeechCommands(),
     )
 }
-
-
-def find(name: str) -> Dataset:
-    """The dataset of a name.
-
-    Raises:
-        DataError: there is none.
-    """
-    if name not in DATASETS:
-        raise DataError(f"no such dataset: {name} (known: {', '.join(DATASETS)})")
-    return DATASETS[name]

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from sepvae.audio import AudioReader
+from sepvae.audio.chunks import ends_early
 from sepvae.errors import AudioFileError, DataError
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether a file ends before its header says so, found without decoding it; False where that cannot be told."""
+    """Whether a file is shorter than its header says, found without decoding it; False where that cannot be told."""
     try:
-        if path.suffix.lower() == ".wav":
-            return _wav_promises(path) > path.stat().st_size
+        if ends_early(path):
+            return True
         with soundfile.SoundFile(str(path)) as file:
             file.seek(max(file.frames - 1, 0))
             return len(file.read(1)) == 0
@@ -110,17 +111,3 @@ def is_cut_short(path: Path) -> bool:
         return path.suffix.lower() in (".flac", ".ogg", ".opus")
     except OSError:
         return True
-
-
-def _wav_promises(path: Path) -> int:
-    """Bytes that a WAV file must have by the size of its data chunk; 0 where the size is left open."""
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return 0
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            size = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                return file.tell() + size if size < 0x7FFFF000 else 0  # what writers to a pipe put in
-            file.seek(size + size % 2, 1)
-    return 0

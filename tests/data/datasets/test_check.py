@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from sepvae.cli import cli
 from sepvae.data.check import Report, check, lines
-from sepvae.data.datasets import DATASETS, find
+from sepvae.data.datasets import DATASETS
+from sepvae.data.datasets.decode import is_cut_short
 from sepvae.errors import DataError
 
 Layouts = Callable[[str], Path]
@@ -30,7 +31,7 @@ def test_nothing_in_a_tiny_dataset_is_broken(name: str, layouts: Layouts) -> Non
 
 
 def test_missing_stems_and_songs_are_named(layouts: Layouts) -> None:
-    report = check(find("musdb18hq"), layouts("musdb18hq"))
+    report = check(DATASETS["musdb18hq"], layouts("musdb18hq"))
     assert not report.complete
     missing = [str(problem.where) for problem in report.problems if problem.kind == "missing"]
     assert any(path.endswith("Short - Bass/drums.wav") for path in missing)
@@ -45,37 +46,47 @@ def test_broken_files_are_told_from_whole_ones(write_layout: Layouts) -> None:
     (song / "drums.wav").write_bytes(b"RIFF")
     (song / "other.wav").write_bytes(b"")
     for thorough in (False, True):
-        report = check(find("musdb18hq"), root, thorough=thorough)
+        report = check(DATASETS["musdb18hq"], root, thorough=thorough)
         assert of_kind(report, "broken") == {"bass.wav", "drums.wav", "other.wav"}
-    quick, deep = check(find("musdb18hq"), root), check(find("musdb18hq"), root, thorough=True)
+    quick, deep = check(DATASETS["musdb18hq"], root), check(DATASETS["musdb18hq"], root, thorough=True)
     silent = [problem.where.name for problem in deep.problems if problem.what == "nothing but silence"]
     assert silent == ["vocals.wav"]
     assert not any(problem.what == "nothing but silence" for problem in quick.problems)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC"])
+def test_files_of_all_kinds_that_end_early_are_found_without_decoding(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(0).integers(-9000, 9000, (8000, 2), np.int16)
+    path = tmp_path / f"x.{kind.lower()}"
+    soundfile.write(path, noise, 8000, format=kind)
+    assert not is_cut_short(path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    assert is_cut_short(path)
 
 
 def test_flac_files_that_end_early_are_broken(write_layout: Layouts) -> None:
     root = write_layout("slakh2100")
     path = root / "slakh2100_flac_redux" / "test" / "Track01876" / "stems" / "S02.flac"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert of_kind(check(find("slakh2100"), root), "broken") == {"S02.flac"}
+    assert of_kind(check(DATASETS["slakh2100"], root), "broken") == {"S02.flac"}
 
 
 def test_metadata_that_cannot_be_read_is_named(write_layout: Layouts) -> None:
     root = write_layout("moisesdb")
     (root / "moisesdb_v0.1" / "0001" / "data.json").write_text('{"song": "x"}')
     with pytest.raises(DataError, match=r"0001.data\.json"):
-        check(find("moisesdb"), root)
+        check(DATASETS["moisesdb"], root)
     root = write_layout("slakh2100")
     (root / "slakh2100_flac_redux" / "train" / "Track00001" / "metadata.yaml").write_text("stems: [")
     with pytest.raises(DataError, match=r"Track00001.metadata\.yaml"):
-        check(find("slakh2100"), root)
+        check(DATASETS["slakh2100"], root)
 
 
 def test_odd_rates_and_lengths_are_notes(tmp_path: Path) -> None:
     (tmp_path / "song").mkdir()
     soundfile.write(tmp_path / "song" / "a.wav", np.ones((8000, 1)) / 2, 8000)
     soundfile.write(tmp_path / "song" / "b.wav", np.ones((8000, 4)) / 2, 16000)
-    report = check(find("stems"), tmp_path)
+    report = check(DATASETS["stems"], tmp_path)
     assert report.complete
     text = "\n".join(lines(report, tmp_path))
     for words in (
@@ -102,7 +113,7 @@ def test_the_command_lists_problems_and_fails(write_layout: Layouts) -> None:
 
 
 def test_long_lists_are_cut(layouts: Layouts) -> None:
-    report = check(find("musdb18hq"), layouts("musdb18hq"))
+    report = check(DATASETS["musdb18hq"], layouts("musdb18hq"))
     text = lines(report, layouts("musdb18hq"), most=3)
     assert "missing and 13 more" in text
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sepvae.data.datasets import DATASETS, find
+from sepvae.data.datasets import DATASETS
 from sepvae.data.datasets.base import Dataset, RawTrack, held_out
 from sepvae.errors import DataError
 
@@ -78,7 +78,7 @@ def test_musdb_streams_come_out_by_their_place_in_the_container(layouts: Layouts
 
 def test_moisesdb_sums_recordings_into_the_grouping(layouts: Layouts) -> None:
     root = layouts("moisesdb")
-    four, everything = find("moisesdb"), find("moisesdb").with_options({"grouping": "all"})
+    four, everything = DATASETS["moisesdb"], DATASETS["moisesdb"].with_options({"grouping": "all"})
     song = next(track for track in four.tracks(root) if track.name == "0001")
     assert set(song.stems) == {"vocals", "drums", "bass", "other"}
     assert {part.path.parent.name for part in song.stems["other"]} == {"guitar", "bowed_strings"}
@@ -90,13 +90,13 @@ def test_moisesdb_sums_recordings_into_the_grouping(layouts: Layouts) -> None:
     first[:, : second.shape[1]] += second
     rendered = four.render(song, 44100, 2)["drums"]
     np.testing.assert_allclose(rendered, first, atol=1e-6)
-    clean = find("moisesdb").with_options({"bleed": "false"}).tracks(root)
+    clean = DATASETS["moisesdb"].with_options({"bleed": "false"}).tracks(root)
     assert {track.name for track in clean} == {"0001", "0003"}
 
 
 def test_slakh_groups_instruments_by_their_class(layouts: Layouts) -> None:
     root = layouts("slakh2100")
-    tracks = by_name(find("slakh2100"), root)
+    tracks = by_name(DATASETS["slakh2100"], root)
     names = {"train/Track00001", "train/Track00002", "valid/Track01501", "test/Track01876"}
     assert set(tracks) == names  # no duplicates
     assert {source: len(parts) for source, parts in tracks["valid/Track01501"].stems.items()} == {
@@ -106,16 +106,16 @@ def test_slakh_groups_instruments_by_their_class(layouts: Layouts) -> None:
         "piano": 1,
     }
     assert [path.name for path in tracks["train/Track00001"].missing] == ["S04.flac"]
-    rest = find("slakh2100").with_options({"grouping": "rest"})
+    rest = DATASETS["slakh2100"].with_options({"grouping": "rest"})
     assert rest.sources(rest.tracks(root)) == ("bass", "drums", "guitar", "piano", "other")
-    mapped = find("slakh2100").with_options({"map": "Organ=piano,Guitar=strings"})
+    mapped = DATASETS["slakh2100"].with_options({"map": "Organ=piano,Guitar=strings"})
     assert set(by_name(mapped, root)["test/Track01876"].stems) == {"bass", "drums", "strings", "piano"}
-    classes = find("slakh2100").with_options({"grouping": "class"})
+    classes = DATASETS["slakh2100"].with_options({"grouping": "class"})
     assert "organ" in classes.sources(classes.tracks(root))
 
 
 def test_dnr_renames_its_splits_and_effects(layouts: Layouts) -> None:
-    tracks = by_name(find("dnr"), layouts("dnr"))
+    tracks = by_name(DATASETS["dnr"], layouts("dnr"))
     assert set(tracks) == {
         f"{split}/{name}" for split in ("train", "valid", "test") for name in ("1002", "61")
     }
@@ -124,7 +124,7 @@ def test_dnr_renames_its_splits_and_effects(layouts: Layouts) -> None:
 
 
 def test_voicebank_noise_is_what_the_noisy_sentence_has_beyond_the_clean(layouts: Layouts) -> None:
-    dataset, root = find("voicebank"), layouts("voicebank")
+    dataset, root = DATASETS["voicebank"], layouts("voicebank")
     tracks = by_name(dataset, root)
     assert {name for name in tracks if name.startswith("valid")} == {"valid/p226_001"}
     for name in ("train/p227_001", "train/p227_002"):
@@ -148,35 +148,35 @@ def test_librimix_takes_one_two_or_three_speakers(layouts: Layouts) -> None:
         (2, ("speaker1", "speaker2", "noise")),
         (3, ("speaker1", "speaker2", "speaker3", "noise")),
     ):
-        dataset = find("librimix").with_options({"speakers": str(speakers)})
+        dataset = DATASETS["librimix"].with_options({"speakers": str(speakers)})
         tracks = dataset.tracks(root)
         assert {track.split for track in tracks} == {"train", "valid", "test"}
         assert len(tracks) == 6
         assert dataset.sources(tracks) == expected
         assert all(set(track.stems) == set(expected) for track in tracks)
-    clean = find("librimix").with_options({"noise": "false"})
+    clean = DATASETS["librimix"].with_options({"noise": "false"})
     assert clean.sources(clean.tracks(root)) == ("speaker1", "speaker2")
     with pytest.raises(DataError, match="speakers is 1, 2 or 3"):
-        find("librimix").with_options({"speakers": "4"})
+        DATASETS["librimix"].with_options({"speakers": "4"})
 
 
 def test_fsdd_splits_officially_or_by_speaker(layouts: Layouts) -> None:
     root = layouts("fsdd")
-    official = find("fsdd").with_options({"mixtures": "90"})
+    official = DATASETS["fsdd"].with_options({"mixtures": "90"})
     train = {track.name for track in official.tracks(root) if track.split == "train"}
     assert len(train) == 40
     assert not any(name.endswith(("-0", "-5")) for name in train)  # 0 to 4 test, 5 to 9 validate
-    by_speaker = find("fsdd").with_options({"hold_out": "theo", "mixtures": "90"})
+    by_speaker = DATASETS["fsdd"].with_options({"hold_out": "theo", "mixtures": "90"})
     for track in by_speaker.tracks(root):
         speakers = {part.path.stem.split("_")[1] for part in track.files}
         assert speakers == ({"theo"} if track.split == "test" else {"jackson"})
     with pytest.raises(DataError, match="no clip of the speaker 'nobody'"):
-        find("fsdd").with_options({"hold_out": "nobody"}).tracks(root)
+        DATASETS["fsdd"].with_options({"hold_out": "nobody"}).tracks(root)
 
 
 @pytest.mark.parametrize("name", ["fsdd", "speech_commands"])
 def test_digits_are_mixed_in_pairs_of_one_level(name: str, layouts: Layouts) -> None:
-    dataset = find(name).with_options({"mixtures": "46"})
+    dataset = DATASETS[name].with_options({"mixtures": "46"})
     mixtures = [track for track in dataset.tracks(layouts(name)) if track.split == "test"]
     assert len(mixtures) == 46
     assert all(len(track.stems) == 2 for track in mixtures)
@@ -193,7 +193,7 @@ def test_digits_are_mixed_in_pairs_of_one_level(name: str, layouts: Layouts) -> 
 
 
 def test_long_clips_are_cut_to_the_middle_second(layouts: Layouts) -> None:
-    dataset, root = find("fsdd"), layouts("fsdd")
+    dataset, root = DATASETS["fsdd"], layouts("fsdd")
     long = next(track for track in dataset.tracks(root) if track.name == "three-jackson-12")
     audio = dataset.render(long, RATE, 1)["three"]
     whole = soundfile.read(long.files[0].path, dtype="float32")[0]
@@ -202,7 +202,7 @@ def test_long_clips_are_cut_to_the_middle_second(layouts: Layouts) -> None:
 
 
 def test_speech_commands_split_by_its_lists_and_leave_other_words(layouts: Layouts) -> None:
-    tracks = find("speech_commands").with_options({"mixtures": "5"}).tracks(layouts("speech_commands"))
+    tracks = DATASETS["speech_commands"].with_options({"mixtures": "5"}).tracks(layouts("speech_commands"))
     train = [track for track in tracks if track.split == "train"]
     assert len(train) == 10
     assert all("00b01445" in track.name for track in train)
@@ -213,7 +213,7 @@ def test_speech_commands_split_by_its_lists_and_leave_other_words(layouts: Layou
 
 def test_stems_take_any_names_and_a_rest_of_the_mixture(layouts: Layouts) -> None:
     root = layouts("stems")
-    dataset = find("stems")
+    dataset = DATASETS["stems"]
     tracks = by_name(dataset, root)
     assert dataset.sources(list(tracks.values())) == ("flute", "keys")
     assert sum(track.split == "valid" for track in tracks.values()) == 1
@@ -232,7 +232,7 @@ def test_stems_keep_splits_that_are_given(tmp_path: Path) -> None:
         path = tmp_path / split / name / "voice.wav"
         path.parent.mkdir(parents=True)
         soundfile.write(path, np.ones(100) / 2, RATE)
-    assert set(by_name(find("stems"), tmp_path)) == {"train/a", "valid/b", "test/c"}
+    assert set(by_name(DATASETS["stems"], tmp_path)) == {"train/a", "valid/b", "test/c"}
 
 
 def test_no_stem_is_lost_for_its_ending(tmp_path: Path) -> None:
@@ -242,13 +242,13 @@ def test_no_stem_is_lost_for_its_ending(tmp_path: Path) -> None:
         soundfile.write(tmp_path / track / "drums.wav", wave, RATE)
         soundfile.write(tmp_path / track / "Lead Vocals.CAF", wave, RATE, format="CAF")
     (tmp_path / "two" / "drums.mid").touch()  # its stem is there
-    for track in find("stems").tracks(tmp_path):
+    for track in DATASETS["stems"].tracks(tmp_path):
         assert set(track.stems) == {"drums", "Lead Vocals"}
-    assert len(find("solos").with_options({"valid": "0"}).tracks(tmp_path)) == 4
+    assert len(DATASETS["solos"].with_options({"valid": "0"}).tracks(tmp_path)) == 4
     (tmp_path / "two" / "Lead Vocals.CAF").rename(tmp_path / "two" / "Lead Vocals.sd2")
     with pytest.raises(DataError, match=r"two/Lead Vocals\.sd2 is named like a source"):
-        find("stems").tracks(tmp_path)
-    assert len(find("stems").with_options({"only": "drums"}).tracks(tmp_path)) == 2
+        DATASETS["stems"].tracks(tmp_path)
+    assert len(DATASETS["stems"].with_options({"only": "drums"}).tracks(tmp_path)) == 2
 
 
 def test_two_files_for_one_stem_are_refused(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_two_files_for_one_stem_are_refused(tmp_path: Path) -> None:
     for extension in ("wav", "flac"):
         soundfile.write(tmp_path / "song" / f"voice.{extension}", np.ones(100) / 2, RATE)
     with pytest.raises(DataError, match="two files for one stem"):
-        find("stems").tracks(tmp_path)
+        DATASETS["stems"].tracks(tmp_path)
 
 
 @pytest.mark.parametrize("files", [("one/drums.wav", "one/Drums.flac"), ("one/Drums.wav", "two/drums.wav")])
@@ -264,8 +264,8 @@ def test_stems_that_differ_only_in_case_are_refused(tmp_path: Path, files: tuple
     for file in (*files, "one/bass.wav", "two/bass.wav"):
         put_noise(tmp_path / file)
     with pytest.raises(DataError, match=r"only in case, (drums and Drums|Drums and drums): .*rums\.\w+ and "):
-        find("stems").tracks(tmp_path)
-    assert len(find("stems").with_options({"only": "bass"}).tracks(tmp_path)) == 2
+        DATASETS["stems"].tracks(tmp_path)
+    assert len(DATASETS["stems"].with_options({"only": "bass"}).tracks(tmp_path)) == 2
 
 
 def test_solos_whose_sources_differ_only_in_case_are_refused(tmp_path: Path) -> None:
@@ -274,11 +274,11 @@ def test_solos_whose_sources_differ_only_in_case_are_refused(tmp_path: Path) -> 
     if (tmp_path / "DRUMS").exists():
         pytest.skip("the file system does not tell case")
     with pytest.raises(DataError, match=r"only in case, Drums and drums: .* and "):
-        find("solos").tracks(tmp_path)
+        DATASETS["solos"].tracks(tmp_path)
 
 
 def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(layouts: Layouts) -> None:
-    dataset = find("solos")
+    dataset = DATASETS["solos"]
     tracks = dataset.tracks(layouts("solos"))
     solos = [track for track in tracks if track.split == "train"]
     assert all(track.solo for track in solos)
@@ -300,13 +300,11 @@ def test_one_name_is_never_held_out_and_a_share_is_spread() -> None:
 
 def test_options_are_checked() -> None:
     with pytest.raises(DataError, match="musdb18 has no option 'rate'"):
-        find("musdb18").with_options({"rate": "1"})
+        DATASETS["musdb18"].with_options({"rate": "1"})
     with pytest.raises(DataError, match="option speakers is of type int, found 'two'"):
-        find("librimix").with_options({"speakers": "two"})
+        DATASETS["librimix"].with_options({"speakers": "two"})
     with pytest.raises(DataError, match="grouping is"):
-        find("slakh2100").with_options({"grouping": "x"}).tracks(Path())
-    with pytest.raises(DataError, match="no such dataset"):
-        find("musdb19")
+        DATASETS["slakh2100"].with_options({"grouping": "x"}).tracks(Path())
 
 
 def test_solos_are_not_what_own_tracks_validate_on(tmp_path: Path) -> None:

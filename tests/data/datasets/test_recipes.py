@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sepvae.data.datasets import find
+from sepvae.data.datasets import DATASETS
 from sepvae.data.prepared import prepare
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationVAE
@@ -71,7 +71,9 @@ def prepared(
         if recipe not in made:
             name, options = OPTIONS.get(recipe, (recipe, {}))
             made[recipe] = tmp_path_factory.mktemp("prepared") / recipe
-            prepare(find(name).with_options(options), layouts(name), made[recipe], sample_rate=RATE, jobs=1)
+            prepare(
+                DATASETS[name].with_options(options), layouts(name), made[recipe], sample_rate=RATE, jobs=1
+            )
         return made[recipe]
 
     return out
@@ -137,7 +139,7 @@ def test_the_recipe_as_it_is_builds_its_model(path: str, prepared: Callable[[str
     assert isinstance(model, SeparationVAE)
     if recipe.startswith("librimix") and recipe != "librimix1":
         assert set(model.vaes) == {"speech", "noise"}
-    dataset = find(OPTIONS.get(recipe, (recipe, {}))[0])
+    dataset = DATASETS[OPTIONS.get(recipe, (recipe, {}))[0]]
     assert model.config.sample_rate == dataset.sample_rate  # so prepare needs no --rate
     readme = (resource_dir("recipes") / recipe / "README.md").read_text(encoding="utf-8")
     for words in (f"sepvae data prepare {dataset.name}", f"sepvae train {recipe}", "Licence", "Size"):
