@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from sepvae.errors import CancelledError
 
 
@@ -43,7 +45,8 @@ class Meter:
         Raises:
             CancelledError: it returned False.
         """
-        if self._tell(fraction) is False:
+        answer = self._tell(fraction)
+        if isinstance(answer, bool | np.bool_) and not answer:
             raise CancelledError(f"cancelled by its caller after {100 * fraction:.0f} %")
 
     def finish(self) -> None:

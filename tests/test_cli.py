@@ -1,6 +1,7 @@
 """The command line from end to end with a tiny model."""
 
 import ast
+import errno
 import hashlib
 import io
 import json
@@ -598,6 +599,13 @@ def test_the_commands_hand_their_options_on(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("sepvae.data.own_sets.prepare", refuse)
     result = run("data", "prepare", "music", "--root", "raw", "--out", "sets")
     assert (result.exit_code, result.stderr) == (1, "error: no such folder\n")
+
+    def forbid(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "raw/closed")
+
+    monkeypatch.setattr("sepvae.data.own_sets.prepare", forbid)
+    result = run("data", "prepare", "music", "--root", "raw", "--out", "sets")
+    assert (result.exit_code, result.stderr) == (1, "error: raw/closed: Permission denied\n")
     for more in ((), ("--check", "raw"), ("--seed", "1")):
         result = run("data", "prepare", "musdb19", *more)
         assert result.exit_code == 1

@@ -22,6 +22,8 @@ _BITRATES = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+USUAL_PADDING = 2 * 1152 + 529
+"""Samples at most, of the encoder at both ends and the decoder, where no header counts them."""
 _MAX_CANDIDATES = (
     1 << 18
 )  # places in all where a frame is looked for, so that a hostile file costs no more than seconds
@@ -58,6 +60,7 @@ class MpegScan:
         ends_within: the last frame is incomplete.
         filled: there are zeros or gaps between or after the frames.
         patches: they make of the file one without tags, zeros and gaps, with silent frames for those that are lost.
+        padding: samples at both ends together that are not the recording's, at most.
     """
 
     frames: int
@@ -68,6 +71,7 @@ class MpegScan:
     ends_within: bool = False
     filled: bool = False
     patches: tuple[Patch, ...] = ()
+    padding: int = USUAL_PADDING
 
     @property
     def lost(self) -> int:
@@ -147,6 +151,7 @@ class _Walk:
             ends_within,
             filled,
             tuple(sorted(set(patches), key=lambda patch: patch.begin)),
+            max(USUAL_PADDING, _declared_padding(data[self.first : self.first + 256])),
         )
 
     def _counts(self, frames: int, *, whole: bool) -> tuple[int, int | None, int | None]:
@@ -287,3 +292,16 @@ def _xing_header(frame: bytes) -> tuple[int, int] | None:
     flags = frame[at + 7]
     counts = [int.from_bytes(frame[begin : begin + 4], "big") for begin in (at + 8, at + 12)]
     return counts[0] if flags & 1 else 0, counts[flags & 1] if flags & 2 else 0
+
+
+def _declared_padding(frame: bytes) -> int:
+    """Samples that the LAME part of a Xing header counts before and after the recording; 0 without one."""
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 8:
+        return 0
+    flags = frame[at + 7]
+    at += 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
+    if frame[at : at + 4] not in (b"LAME", b"Lavf", b"Lavc", b"GOGO"):
+        return 0
+    both = int.from_bytes(frame[at + 21 : at + 24], "big")
+    return (both >> 12) + (both & 0xFFF)

@@ -237,7 +237,7 @@ def _stems_of_others(inputs: Mapping[str, Path], out_dir: str | os.PathLike[str]
 def _in_folder(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> Iterator[tuple[Path, str]]:
     """Audio files below a folder in a fixed order, with their names relative to it and without ending.
 
-    Folders that cannot be read are among them, so that they are told when their turn comes.
+    What cannot be read is among them, folders and links to nothing too, so that it is told when its turn comes.
     """
     closed: list[Path] = []
     walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
@@ -250,11 +250,19 @@ def _in_folder(folder: Path, include: Sequence[str], exclude: Sequence[str]) -> 
             if not _matches(relative, exclude):
                 yield path, relative.as_posix() if relative.name else path.name
             continue
-        if path.suffix.lower() not in AUDIO_ENDINGS or not path.is_file():
+        if path.suffix.lower() not in AUDIO_ENDINGS or _is_special(path):
             continue
         if (include and not _matches(relative, include)) or _matches(relative, exclude):
             continue
         yield path, relative.with_suffix("").as_posix()
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is no file, such as a pipe."""
+    try:
+        return path.exists() and not path.is_file()
+    except OSError:  # not to be looked at, which is told when its turn comes
+        return False
 
 
 def _matches(relative: Path, patterns: Sequence[str]) -> bool:

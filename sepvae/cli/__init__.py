@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from typing import Any
@@ -39,13 +40,19 @@ _RESUMED = ("separate", "train", "data")
 
 
 class _Group(click.Group):
-    """Turns an expected error into one line on stderr and exit code 1, an interrupt into exit code 130."""
+    """Turns an expected error, or one of the system, into one line and exit code 1, an interrupt into code 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SepvaeError as error:
             click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has had enough, which click ends without a word
+                raise
+            place = "" if error.filename is None else f"{error.filename}: "
+            click.echo(f"error: {place}{error.strerror or error}", err=True)
             ctx.exit(1)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in _TRAIN_EXTRA:

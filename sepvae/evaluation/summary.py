@@ -108,14 +108,25 @@ def output_folder(out: str | Path) -> Path:
     """Make the folder of a report.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be made, or holds something else under the report's name.
     """
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        known = not (folder / REPORT_NAME).exists() or _is_report(folder / REPORT_NAME)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if not known:
+        raise OutputError(f"{folder / REPORT_NAME}: exists and is no report of an evaluation")
     return folder
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes() or b"{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and (not found or "protocol" in found)
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:

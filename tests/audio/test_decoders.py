@@ -413,17 +413,49 @@ def test_an_opus_file_that_begins_midway_is_in_its_place(tmp_path: Path, channel
     path = tmp_path / "a.opus"
     encode(path, "libopus", audio, 48000)
     expected, _ = read(path)
-    data = bytearray(path.read_bytes())
-    begins = [match.start() for match in re.finditer(b"OggS", data)]
-    for begin, end in zip(begins[2:], [*begins[3:], len(data)], strict=True):
-        (granule,) = struct.unpack_from("<q", data, begin + 6)
-        struct.pack_into("<q", data, begin + 6, granule + 1_000_000)
-        data[begin + 22 : begin + 26] = bytes(4)
-        struct.pack_into("<I", data, begin + 22, ogg_checksum(bytes(data[begin:end])))
-    path.write_bytes(data)
+    move_pages(path, 1_000_000)
     out, reader = read(path)
     assert (out.shape, reader.loss) == (expected.shape, None)
     np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+def move_pages(path: Path, samples: int) -> None:
+    """Move the positions that the pages of an Ogg file count."""
+    data = bytearray(path.read_bytes())
+    begins = [match.start() for match in re.finditer(b"OggS", data)]
+    for begin, end in zip(begins, [*begins[1:], len(data)], strict=True):
+        (granule,) = struct.unpack_from("<q", data, begin + 6)
+        if granule > 0:
+            struct.pack_into("<q", data, begin + 6, granule + samples)
+            data[begin + 22 : begin + 26] = bytes(4)
+            struct.pack_into("<I", data, begin + 22, ogg_checksum(bytes(data[begin:end])))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("samples", [-15_000, 100_000])
+def test_a_vorbis_file_that_was_cut_by_copying_keeps_its_end(tmp_path: Path, samples: int) -> None:
+    """Its first page may begin before zero, or later."""
+    path = tmp_path / "a.ogg"
+    write(path, music(1, 4 * RATE, RATE))
+    expected, _ = read(path)
+    move_pages(path, samples)
+    out, reader = read(path)
+    assert reader.loss is None
+    assert out.shape == expected.shape
+    np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits_of_tag", [(24, 1), (16, 3)])
+def test_a_wav_whose_header_leaves_its_samples_open_is_refused(
+    tmp_path: Path, bits_of_tag: tuple[int, int], rng: np.random.Generator
+) -> None:
+    bits, tag = bits_of_tag
+    samples = rng.integers(-(1 << 20), 1 << 20, (1000, 2), np.int32).tobytes()
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, tag, 2, RATE, 8 * RATE, 8, bits)
+    body = head + b"data" + struct.pack("<I", len(samples)) + samples
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    with pytest.raises(AudioFileError):
+        read(tmp_path / "a.wav")
 
 
 ID3V2 = b"ID3\4\0\0" + bytes([0, 0, 16, 0]) + b"a tag of 2048 bytes".ljust(2048)
@@ -488,6 +520,22 @@ def test_an_mp3_whose_header_counts_itself_is_whole_if_no_byte_is_missing(tmp_pa
     data[at + 8 : at + 12] = (int.from_bytes(data[at + 8 : at + 12], "big") + 1).to_bytes(4, "big")
     path.write_bytes(data)
     assert read(path)[1].loss is not None
+
+
+def test_an_mp3_that_was_cut_by_copying_is_whole(tmp_path: Path) -> None:
+    """Its header then counts thousands of samples that players leave out."""
+    path = tmp_path / "a.mp3"
+    write(path, music(2, 2 * RATE, RATE))
+    expected, _ = read(path)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"LAME") + 21
+    delay, padding = int.from_bytes(data[at : at + 3], "big") >> 12, data[at + 2] | (data[at + 1] & 15) << 8
+    assert expected.shape[1] == 2 * RATE
+    data[at : at + 3] = (4000 << 12 | padding).to_bytes(3, "big")
+    path.write_bytes(data)
+    out, reader = read(path)
+    assert reader.loss is None
+    assert out.shape[1] == expected.shape[1] + delay - 4000
 
 
 @pytest.mark.parametrize("tag_bytes", [0, 2048, 500_000])

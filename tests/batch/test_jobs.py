@@ -59,6 +59,26 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(
         AudioReader(jobs[1].path)
 
 
+def test_what_cannot_be_looked_at_in_a_folder_is_an_input_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.wav", "closed/b.wav")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.wav")
+    exists = Path.exists
+
+    def forbidding(path: Path) -> bool:
+        if path.parent.name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", forbidding)
+    jobs = find_jobs([tmp_path], tmp_path / "out")
+    assert tracks(jobs, tmp_path) == {"a.wav": "a", "closed/b.wav": "closed/b", "link.wav": "link"}
+    with pytest.raises(AudioFileError, match=r"link\.wav: no such file"):
+        AudioReader(tmp_path / "link.wav")
+
+
 def test_a_file_is_taken_as_it_is_named(tmp_path: Path) -> None:
     [named] = touch(tmp_path, "notes.txt")
     assert find_jobs([named, tmp_path / "missing.wav"], tmp_path / "out") == [
@@ -87,7 +107,7 @@ def test_a_link_to_itself_is_an_input_that_fails_later(tmp_path: Path) -> None:
     loop = tmp_path / "loop.wav"
     loop.symlink_to(loop)
     assert find_jobs([loop], tmp_path / "out") == [Job(loop, "loop")]
-    assert find_jobs([tmp_path], tmp_path / "out") == []
+    assert find_jobs([tmp_path], tmp_path / "out") == [Job(loop, "loop")]
 
 
 def test_inputs_of_the_same_name_get_different_ones(tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def test_the_command_scores_a_folder_of_stems(perfect: Path, songs: Path, tmp_pa
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / REPORT_NAME).read_text())
     assert (report["model"], report["dataset"]) == ("perfect", songs.name)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / REPORT_NAME).write_text('["mine"]')
+    for folder, code in (("out", 0), ("mine", 1)):
+        again = CliRunner().invoke(cli, [*arguments[:-1], str(tmp_path / folder), "--no-museval"])
+        assert again.exit_code == code, again.output
+    assert (tmp_path / "mine" / REPORT_NAME).read_text() == '["mine"]'
     for wrong, message in (
         (["evaluate", str(songs)], "MODEL"),
         (["evaluate", "music", "--estimates", str(perfect), str(songs)], "MODEL"),

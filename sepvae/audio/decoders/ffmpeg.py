@@ -31,11 +31,26 @@ DEMUXERS = (
 )
 """ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses."""
 
+_OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+
 # fmt: off
 _TIMED = frozenset((
     "aiff", "ape", "asf", "au", "caf", "flac", "flv", "matroska", "mov", "mpc", "tak", "tta", "w64", "wav", "wv",
 ))  # demuxers whose length can be trusted; others only guess it, or tell the position of the last byte that is there
 # fmt: on
+
+
+def begins_before_zero(path: Path, samples: int) -> bool:
+    """Whether the sound of a file begins more than so many samples before its time zero, as after a cut by copying."""
+    try:
+        with av.open(f"file:{path}", "r", container_options=_OPTIONS) as container:
+            stream = container.streams.audio[0]
+            first = next(container.demux(stream))
+    except (FFmpegError, IndexError, StopIteration):
+        return False
+    if first.pts is None or stream.time_base is None:
+        return False
+    return first.pts * stream.time_base * stream.codec_context.sample_rate < -samples
 
 
 class AvDecoder:
@@ -53,13 +68,12 @@ class AvDecoder:
 
     def __init__(self, path: Path, skip: int = 0, patches: Sequence[Patch] = ()) -> None:
         self._path = path
-        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
         self._opened = ExitStack()
         try:
             source: str | PatchedFile = f"file:{path}"
             if patches:
                 source = PatchedFile(self._opened.enter_context(path.open("rb")), patches)
-            self._container = self._opened.enter_context(av.open(source, "r", container_options=options))
+            self._container = self._opened.enter_context(av.open(source, "r", container_options=_OPTIONS))
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")
             self._stream = self._container.streams.audio[0]

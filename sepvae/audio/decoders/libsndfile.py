@@ -21,13 +21,14 @@ from sepvae.audio.decoders.base import (
     native,
     reason,
 )
-from sepvae.audio.decoders.ffmpeg import AvDecoder
+from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero
 from sepvae.audio.mpeg import MpegScan, scan_mpeg
 from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
 from sepvae.audio.surround import from_vorbis
+from sepvae.errors import AudioFileError
 
 _FRAME = 1152
-_MPEG_PADDING = 2 * 1152 + 529  # samples at most, of the encoder at both ends and the decoder
+_VORBIS_BLOCK = 8192  # samples of the longest; the first one overlaps with nothing, so it begins before zero
 
 # soundfile's subtypes by the depth that a result of the same quality has
 _DEPTHS = {
@@ -76,6 +77,7 @@ class SoundfileDecoder:
         path: the file.
 
     Raises:
+        AudioFileError: libsndfile would guess what its samples are.
         RuntimeError: libsndfile cannot open it.
         ValueError: it would not read all of it as it is.
     """
@@ -91,6 +93,10 @@ class SoundfileDecoder:
         self._file = file = _Unseekable(native(path))
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
+            if "Ambiguous information" in file.extra_info:
+                raise AudioFileError(
+                    f"{path}: its header does not tell how its samples are stored (their bits and bytes do not match)"
+                )
             if file.format == "FLAC" and (counted := flac_count(path)) is not None:
                 file.close()
                 self._plain = path.open("rb")
@@ -102,9 +108,12 @@ class SoundfileDecoder:
                     "libsndfile takes any bytes for sound if the name ends in .au, .gsm, .snd or .vox"
                 )
             elif file.format == "OGG":
-                self._ogg = scan_ogg(path)
-                # libsndfile takes damage for the end, a second part for none, and forgets the pre-skip midway
-                if self._ogg is not None and (self._ogg.damaged or self._ogg.chained or self._ogg.midway):
+                self._ogg = ogg = scan_ogg(path)
+                # libsndfile takes damage for the end and a second part for none, forgets the pre-skip midway, and
+                # of what begins before zero leaves out as much at the end
+                if ogg is not None and (
+                    ogg.damaged or ogg.chained or ogg.midway or begins_before_zero(path, _VORBIS_BLOCK)
+                ):
                     self._rescue = AvDecoder(path)
                     frames = None
             elif frames == 0:  # a recorder that crashed leaves a header without a length
@@ -194,7 +203,7 @@ def _stops_early(frames: int, scan: MpegScan) -> bool:
         return True
     if scan.promised is not None:
         return scan.frames > scan.promised
-    return scan.filled or frames < scan.frames * scan.frame_samples - _MPEG_PADDING - scan.frame_samples
+    return scan.filled or frames < scan.frames * scan.frame_samples - scan.padding - scan.frame_samples
 
 
 def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str]:
@@ -215,6 +224,6 @@ def _mpeg_faults(scan: MpegScan, frames_read: int, sample_rate: int) -> list[str
         return [cut_short(samples, promised, sample_rate)]
     if scan.ends_within:
         return [f"ends within a frame: up to {1000 * scan.frame_samples / sample_rate:.0f} ms are missing"]
-    if frames_read < samples - _MPEG_PADDING - scan.frame_samples:
+    if frames_read < samples - scan.padding - scan.frame_samples:
         return [cut_short(frames_read, samples, sample_rate)]
     return []
