@@ -189,6 +189,8 @@ def _parse(data: bytes, config: VAEConfig) -> CodedStem:
     payload = unpacker.decompress(data[4 + size :], max_length=expected + 1)
     if len(payload) != expected:
         raise ValueError("other frames")
+    if unpacker.unused_data:
+        raise ValueError("other bytes follow")
     levels: list[NDArray[np.int16] | None] = []
     position = 0
     for step, shape in zip(steps, shapes, strict=True):

@@ -171,7 +171,7 @@ def test_damaged_files_are_refused_in_one_line(
     header = len(codec.MAGIC)
     cuts = [b"", data[:5], data[:header], data[: header + 3], data[: header + 50], data[:-100]]
     flips = [bytes([*data[:i], data[i] ^ 255, *data[i + 1 :]]) for i in range(0, header + 60, 7)]
-    for wrong in (*cuts, *flips):
+    for wrong in (*cuts, *flips, data + b"x", data + data):
         path.write_bytes(wrong)
         with pytest.raises(AudioFileError) as caught:
             codec.read(path, model.config.vae)

@@ -123,4 +123,4 @@ def _appends(file: BinaryIO) -> bool:
 def _error(error: OSError) -> OutputError:
     if isinstance(error, BrokenPipeError):
         return OutputError("stdout: its reader has gone")
-    return OutputError(f"stdout: cannot be written ({error.strerror or os.strerror(error.errno or 0)})")
+    return OutputError(f"stdout: cannot be written ({error.strerror or error})")
