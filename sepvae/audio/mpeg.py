@@ -284,10 +284,16 @@ def _next_frame(
     return None, tried
 
 
+def _xing_at(frame: bytes) -> int | None:
+    """Where the Xing header in the first frame begins; None if there is none."""
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    return None if at < 0 or len(frame) < at + 16 else at
+
+
 def _xing_header(frame: bytes) -> tuple[int, int] | None:
     """Frames and bytes of the stream that a Xing header counts, 0 where it does not say; None if the frame is none."""
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or len(frame) < at + 16:
+    at = _xing_at(frame)
+    if at is None:
         return None
     flags = frame[at + 7]
     counts = [int.from_bytes(frame[begin : begin + 4], "big") for begin in (at + 8, at + 12)]
@@ -295,12 +301,12 @@ def _xing_header(frame: bytes) -> tuple[int, int] | None:
 
 
 def _declared_padding(frame: bytes) -> int:
-    """Samples that the LAME part of a Xing header counts before and after the recording; 0 without one."""
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or len(frame) < at + 8:
+    """Samples before and after the recording that the LAME part of a Xing header counts; 0 without one."""
+    at = _xing_at(frame)
+    if at is None:
         return 0
-    flags = frame[at + 7]
-    at += 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
+    fields = zip((4, 4, 100, 4), range(4), strict=True)  # frames, bytes, a table of contents, the quality
+    at += 8 + sum(size for size, bit in fields if frame[at + 7] >> bit & 1)
     if frame[at : at + 4] not in (b"LAME", b"Lavf", b"Lavc", b"GOGO"):
         return 0
     both = int.from_bytes(frame[at + 21 : at + 24], "big")
