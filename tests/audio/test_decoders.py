@@ -445,16 +445,14 @@ def test_a_vorbis_file_that_was_cut_by_copying_keeps_its_end(tmp_path: Path, sam
     np.testing.assert_allclose(out, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("bits_of_tag", [(24, 1), (16, 3)])
-def test_a_wav_whose_header_leaves_its_samples_open_is_refused(
-    tmp_path: Path, bits_of_tag: tuple[int, int], rng: np.random.Generator
+def test_a_wav_with_24_bits_somewhere_in_four_bytes_is_refused(
+    tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    bits, tag = bits_of_tag
     samples = rng.integers(-(1 << 20), 1 << 20, (1000, 2), np.int32).tobytes()
-    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, tag, 2, RATE, 8 * RATE, 8, bits)
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 2, RATE, 8 * RATE, 8, 24)
     body = head + b"data" + struct.pack("<I", len(samples)) + samples
     (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
-    with pytest.raises(AudioFileError):
+    with pytest.raises(AudioFileError, match="does not tell how its samples are stored"):
         read(tmp_path / "a.wav")
 
 
