@@ -40,19 +40,19 @@ class Remembered:
     """Log-variances of a model, taken once for each spectrogram.
 
     Args:
-        model: its method `log_variances_of` is replaced.
+        model: its method `log_variances_within` is replaced.
     """
 
     def __init__(self, model: SeparationModel) -> None:
-        self._compute = model.log_variances_of
+        self._compute = model.log_variances_within
         self._found: dict[tuple[Any, ...], Tensor] = {}
-        model.log_variances_of = self  # type: ignore[method-assign]
+        model.log_variances_within = self  # type: ignore[method-assign]
 
-    def __call__(self, P: Tensor, P_side: Tensor, frames: slice, present: Tensor | None = None) -> Tensor:
+    def __call__(self, P: Tensor, P_side: Tensor, *, frames: slice, present: Tensor | None = None) -> Tensor:
         told = () if present is None else tuple(present.flatten().tolist())
         key = (*P.shape, float(P.double().sum()), frames.start, frames.stop, told)
         if key not in self._found:
-            self._found[key] = self._compute(P, P_side, frames, present)
+            self._found[key] = self._compute(P, P_side, frames=frames, present=present)
         return self._found[key].clone()
 
     def forget(self) -> None:

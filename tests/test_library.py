@@ -16,6 +16,8 @@ from sepvae import Separator
 from sepvae.errors import AudioFileError, CancelledError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationVAE
 from sepvae.progress import Progress
+from sepvae.separation.quality import Quality
+from sepvae.signal import gains
 
 RATE = 44100
 ROUNDING = 2e-6  # float32 sums in another order
@@ -163,31 +165,61 @@ def test_nothing_depends_on_how_the_work_is_cut(
 
 
 class SmallDevice:
-    """Lets a model run as if its device had memory for so many frames only."""
+    """Lets a model run as if its device had memory for so many frames only, in its network or in its transform.
 
-    def __init__(self, model: SeparationVAE, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.frames, self.refused, self._inner = frames, 0, model.log_variances_of
-        monkeypatch.setattr(model, "log_variances_of", self.log_variances)
+    Args:
+        step: what fails beyond them: `network` or `transform`.
+        from_call: that step works without limit before it is called so many times.
+    """
 
-    def log_variances(self, P: torch.Tensor, *others: Any) -> torch.Tensor:
-        if P.shape[-1] > self.frames:
+    def __init__(
+        self,
+        model: SeparationVAE,
+        frames: int,
+        monkeypatch: pytest.MonkeyPatch,
+        step: str = "network",
+        from_call: int = 0,
+    ) -> None:
+        self.frames, self.refused, self._calls, self._from_call = frames, 0, 0, from_call
+        hop_length = model.config.hop_length
+        steps = {
+            "network": (model, "log_variances_within", lambda P: P.shape[-1]),
+            "transform": (model.stft, "forward", lambda x: x.shape[-1] // hop_length),
+        }
+        owner, name, self._count = steps[step]
+        self._inner = getattr(owner, name)
+        monkeypatch.setattr(owner, name, self._run)
+
+    def _run(self, x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        self._calls += 1
+        if self._calls >= self._from_call and self._count(x) > self.frames:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return self._inner(P, *others)
+        return self._inner(x, *others, **options)
 
 
-@pytest.mark.parametrize("length", [30_000, 200_000])
+@pytest.mark.parametrize("quality", [Quality(), Quality(refine=3)], ids=["plain", "refined"])
+@pytest.mark.parametrize(
+    ("length", "step", "from_call"),
+    [(30_000, "network", 0), (200_000, "network", 0), (200_000, "transform", 0), (200_000, "transform", 2)],
+)
 def test_a_device_without_memory_gets_shorter_chunks_and_the_same_stems(
-    tiny_model: SeparationVAE,
+    stirred_model: SeparationVAE,
     long_noise: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    quality: Quality,
     length: int,
+    step: str,
+    from_call: int,
 ) -> None:
-    separator = Separator(tiny_model, "cpu", precision="float32", segment_s=2.0)
-    expected = separator.separate(long_noise[:, :length], RATE)
-    device = SmallDevice(tiny_model, 4 * tiny_model.context_frames, monkeypatch)
-    stems = separator.separate(long_noise[:, :length], RATE)
+    monkeypatch.setattr(gains, "HALF_WINDOW", 32)
+    loud_at_the_end = long_noise[:, :length] * np.linspace(0, 1, length, dtype=np.float32) ** 2
+    separator = Separator(stirred_model, "cpu", precision="float32", segment_s=1.0, quality=quality)
+    expected = separator.separate(loud_at_the_end, RATE)
+    frames = 4 * stirred_model.context_frames
+    device = SmallDevice(stirred_model, frames, monkeypatch, step, from_call)
+    stems = separator.separate(loud_at_the_end, RATE)
     assert device.refused > 0
     for name in separator.sources:
         np.testing.assert_allclose(stems[name], expected[name], atol=ROUNDING)
@@ -200,7 +232,7 @@ def test_a_device_with_no_memory_at_all_is_one_clear_error(
     SmallDevice(tiny_model, 0, monkeypatch)
     with pytest.raises(SepvaeError, match="too little memory even for the shortest chunk"):
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
-    monkeypatch.setattr(tiny_model, "log_variances_of", lambda *_: torch.zeros(1) @ torch.zeros(2))
+    monkeypatch.setattr(tiny_model, "log_variances_within", lambda *_, **__: torch.zeros(1) @ torch.zeros(2))
     with pytest.raises(RuntimeError, match="size"):  # other faults are not taken for that
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
 

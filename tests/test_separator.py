@@ -470,16 +470,16 @@ def test_a_failure_half_way_leaves_nothing(
     error: type[BaseException],
 ) -> None:
     calls = 0
-    real = separator.model.log_variances_of
+    real = separator.model.log_variances_within
 
-    def failing(*args: Any) -> torch.Tensor:
+    def failing(*args: Any, **options: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise error
-        return real(*args)
+        return real(*args, **options)
 
-    monkeypatch.setattr(separator.model, "log_variances_of", failing)
+    monkeypatch.setattr(separator.model, "log_variances_within", failing)
     path = song(tmp_path, np.tile(noise, 4))
     with pytest.raises(error):
         separator.separate_file(path, tmp_path / "out")

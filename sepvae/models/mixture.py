@@ -45,11 +45,11 @@ class MixtureTrunk(nn.Module):
         self.presence = nn.Linear(told_sources, channels[0], bias=False) if told_sources else None
 
     def forward(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+        self, P: Tensor, P_side: Tensor, *, present: Tensor | None = None, frames: slice | None = None
     ) -> tuple[list[Tensor], Tensor]:
         balance = pan(P)
-        level = self.scale.normalise(log_power(P.mean(1, keepdim=True)))
-        planes = torch.cat([level, width(P, P_side), balance.abs()], 1)  # [B, 3, N, T]
+        loudness = self.scale.normalise(log_power(P.mean(1, keepdim=True)))
+        planes = torch.cat([loudness, width(P, P_side), balance.abs()], 1)  # [B, 3, N, T]
         planes = planes.contiguous(memory_format=torch.channels_last)
         pyramid = self.unet(planes, self._condition(present, P))
         if frames is None:
@@ -127,16 +127,16 @@ class MixtureEncoder(nn.Module):
         self.added = nn.ModuleList(added)
 
     def forward(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+        self, P: Tensor, P_side: Tensor, *, present: Tensor | None = None, frames: slice | None = None
     ) -> list[Posterior]:
-        pyramid, balance = self.trunk(P, P_side, present, frames)
+        pyramid, balance = self.trunk(P, P_side, present=present, frames=frames)
         return [*self.heads(pyramid, balance), *(heads(pyramid, balance) for heads in self.added)]
 
 
 class MaskHead(nn.Module):
     """Log-variances (up to a common term) straight from the trunk, as the mask network that sepvae is measured against.
 
-    Shape: pyramid (finest first), pan `[B, 1, N, T]` -> `[B, K, 2, N, T]`.
+    Shape: features, finest map of the pyramid, `[B, D_0, N / patch, T]`, pan `[B, 1, N, T]` -> `[B, K, 2, N, T]`.
     """
 
     def __init__(self, channels: int, patch: int, sources: int) -> None:

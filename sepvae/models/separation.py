@@ -131,7 +131,7 @@ class SeparationModel(nn.Module):
         return functional.pad(x, (0, -x.shape[-1] % self.frame_multiple))
 
     def band_log_variances(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+        self, P: Tensor, P_side: Tensor, *, present: Tensor | None = None, frames: slice | None = None
     ) -> Tensor:
         """Log-variances of all sources from the mixture's banded powers, z at its mean.
 
@@ -159,10 +159,10 @@ class SeparationModel(nn.Module):
             raise ShapeError(
                 f"expected a complex STFT [B, 2, {self.bands.n_bins}, T], found {X.dtype} {list(X.shape)}"
             )
-        return self.log_variances_of(*self.band_powers(X), slice(0, X.shape[-1]), present)
+        return self.log_variances_within(*self.band_powers(X), frames=slice(0, X.shape[-1]), present=present)
 
-    def log_variances_of(
-        self, P: Tensor, P_side: Tensor, frames: slice, present: Tensor | None = None
+    def log_variances_within(
+        self, P: Tensor, P_side: Tensor, *, frames: slice, present: Tensor | None = None
     ) -> Tensor:
         """The same of some frames, from the banded powers of all; the others are only looked at, which takes less time.
 
@@ -172,7 +172,7 @@ class SeparationModel(nn.Module):
         unit, around = self.frame_multiple, self._head_context
         start = max(0, frames.start - around) // unit * unit
         stop = min(P.shape[-1], -(-(frames.stop + around) // unit) * unit)
-        log_variance = self.band_log_variances(P, P_side, present, slice(start, stop))
+        log_variance = self.band_log_variances(P, P_side, present=present, frames=slice(start, stop))
         return log_variance[..., frames.start - start : frames.stop - start].float()
 
     def separate_frames(self, X: Tensor) -> Tensor:
@@ -245,14 +245,14 @@ class SeparationVAE(SeparationModel):
         return vae
 
     def posteriors(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+        self, P: Tensor, P_side: Tensor, *, present: Tensor | None = None, frames: slice | None = None
     ) -> list[Posterior]:
         """q(z_k | x) of every source, in the order of `config.sources`.
 
         Shape: P `[B, 2, N, T]`, P_side `[B, N, T]`, T a multiple of 8, present and frames as in
         `band_log_variances`.
         """
-        return self.mixture(P, P_side, present, frames)
+        return self.mixture(P, P_side, present=present, frames=frames)
 
     def decode(self, latents: Sequence[Latents]) -> Tensor:
         """Log-variances of the latents of every source.
@@ -264,9 +264,10 @@ class SeparationVAE(SeparationModel):
         )
 
     def band_log_variances(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+        self, P: Tensor, P_side: Tensor, *, present: Tensor | None = None, frames: slice | None = None
     ) -> Tensor:
-        return self.decode([posterior.mean for posterior in self.posteriors(P, P_side, present, frames)])
+        posteriors = self.posteriors(P, P_side, present=present, frames=frames)
+        return self.decode([posterior.mean for posterior in posteriors])
 
 
 class MaskNet(SeparationModel):
@@ -284,7 +285,7 @@ class MaskNet(SeparationModel):
         self.head = MaskHead(config.trunk_channels[0], config.vae.patch, len(config.sources))
 
     def band_log_variances(
-        self, P: Tensor, P_side: Tensor, present: Tensor | None = None, frames: slice | None = None
+        self, P: Tensor, P_side: Tensor, *, present: Tensor | None = None, frames: slice | None = None
     ) -> Tensor:
-        pyramid, balance = self.trunk(P, P_side, present, frames)
+        pyramid, balance = self.trunk(P, P_side, present=present, frames=frames)
         return self.head(pyramid[0], balance)

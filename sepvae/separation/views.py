@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sepvae.audio.resample import MAX_RATE, MIN_RATE, Resampler
 from sepvae.models.separation import SeparationModel
-from sepvae.separation.estimation import MaskStream, context_frames
+from sepvae.separation.estimation import MaskStream, mask_stream
 from sepvae.separation.quality import Quality
 from sepvae.signal.chunking import ChunkedFilter
 from sepvae.signal.stft import in_blocks
@@ -61,15 +61,14 @@ class View:
         self._wanted_frames = math.ceil(segment_s * config.sample_rate / config.hop_length)
         self._filters = []
         for _ in range(-(-channels // 2)):
-            masks = MaskStream(model, quality, autocast, present)
+            masks = mask_stream(model, quality, autocast, present)
             chunks = ChunkedFilter(
                 model.stft,
                 partial(self._estimate, masks),
                 self._sources,
                 core_frames=self._wanted_frames,
-                context_frames=context_frames(model, quality),
+                context_frames=masks.context_frames,
                 multiple=model.frame_multiple,
-                rewind=masks.rewind,
             )
             self._filters.append(chunks)
         self._wanted_frames = self._filters[0].core_frames
@@ -121,10 +120,12 @@ class View:
             flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
         return flat.reshape(self._sources, self._channels, -1)
 
-    def _estimate(self, masks: MaskStream, X: Tensor, core: slice) -> Iterator[Iterator[Tensor]]:
+    def _estimate(
+        self, masks: MaskStream, X: Tensor, core: slice, start: int
+    ) -> Iterator[Iterator[Tensor]]:
         """STFTs of the core frames, one source after another and in blocks: all at once would fill the memory."""
         X_blocks = in_blocks(X[..., core])
-        for M in masks(X, core):  # [2, N, t]
+        for M in masks(X, core, start):  # [2, N, t]
             yield map(self._model.bands.scale, X_blocks, in_blocks(M))
 
 

@@ -21,30 +21,29 @@ class ChunkedFilter:
 
     Args:
         stft: transform of the signal.
-        estimate: takes the STFT of a chunk `[C, F, T]` and the slice of its core frames, and gives for each output in
-            turn the STFT of these, in blocks of frames `[C, F, t]`.
+        estimate: takes the STFT of a chunk `[C, F, T]`, the slice of its core frames, and the frame of the stream that
+            it begins with; gives for each output in turn the STFT of the core, in blocks of frames `[C, F, t]`. A chunk
+            that does not fit into the device's memory comes again in shorter ones.
         outputs: K > 0.
         core_frames: frames of a chunk's core, rounded up to a multiple of `multiple`.
         context_frames: frames on each side that an estimate may depend on, rounded up likewise.
         multiple: chunks start at multiples of this many frames, as strided networks need it.
-        rewind: called when a chunk did not fit into memory, before its first frames come again as a shorter one.
     """
 
     def __init__(
         self,
         stft: STFT,
-        estimate: Callable[[Tensor, slice], Iterable[Iterable[Tensor]]],
+        estimate: Callable[[Tensor, slice, int], Iterable[Iterable[Tensor]]],
         outputs: int,
         *,
         core_frames: int,
         context_frames: int,
         multiple: int = 1,
-        rewind: Callable[[], None] = lambda: None,
     ) -> None:
         if min(outputs, core_frames, multiple) < 1 or context_frames < 0:
             raise ShapeError("outputs, core_frames and multiple must be > 0, context_frames >= 0")
         self._stft, self._estimate, self._outputs = stft, estimate, outputs
-        self._multiple, self._rewind = multiple, rewind
+        self._multiple = multiple
         self._core = -(-core_frames // multiple) * multiple
         self._context = -(-context_frames // multiple) * multiple
         self._pending: list[Tensor] = []
@@ -111,7 +110,6 @@ class ChunkedFilter:
             raise error
         if self._core <= self._multiple:
             raise SepvaeError("the device has too little memory even for the shortest chunk") from error
-        self._rewind()
         self._core = max(self._multiple, self._core // 2 // self._multiple * self._multiple)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -128,7 +126,7 @@ class ChunkedFilter:
         X = X[..., start - self._first_block : end - self._first_block]  # [C, F, end - start]
         core = slice(self._frame - start, core_end - start)
         out = samples.new_zeros(self._outputs, len(samples), (core_end - self._frame + edge) * hop)
-        for one, blocks in zip(out, self._estimate(X, core), strict=True):
+        for one, blocks in zip(out, self._estimate(X, core, start), strict=True):
             self._stft.overlap_add(blocks, one)
         if self._tail is not None:
             out[..., : edge * hop] += self._tail

@@ -142,7 +142,7 @@ class SeparationModule(SpectrogramModule):
         bins, channels = bins_of(targets.P_mix, sizes), targets.channels
         share = targets.P.shape[1] / len(self.model.config.sources)  # sources left out count as without error
         present = targets.present(len(self.model.config.sources)) if self.losses.given else None
-        posteriors = self.model.posteriors(targets.P_mix, targets.P_side, present)
+        posteriors = self.model.posteriors(targets.P_mix, targets.P_side, present=present)
         log_variance = self.decode(targets, posteriors, noise)
         targets = self.in_best_order(targets, log_variance)
         source_nll = complex_gaussian_nll(

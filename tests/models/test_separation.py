@@ -68,7 +68,7 @@ def test_some_frames_are_those_of_the_whole(model: SeparationModel, monkeypatch:
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     whole, powers = model.log_variances(X), model.band_powers(X)
     for start, stop in [(0, 1), (75, 131), (90, whole.shape[-1]), (0, whole.shape[-1])]:
-        part = model.log_variances_of(*powers, slice(start, stop))
+        part = model.log_variances_within(*powers, frames=slice(start, stop))
         torch.testing.assert_close(part, whole[..., start:stop])
 
 

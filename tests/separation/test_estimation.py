@@ -10,7 +10,7 @@ from sepvae.card import read_card
 from sepvae.errors import OptionError
 from sepvae.models.separation import MaskNet, SeparationModel, SeparationVAE
 from sepvae.resources import resource_dir
-from sepvae.separation.estimation import context_frames
+from sepvae.separation.estimation import mask_stream
 from sepvae.separation.quality import QUALITIES, Quality, choose
 from sepvae.separator import Separator
 from sepvae.signal import gains
@@ -94,21 +94,21 @@ def taught(
     level = bands.merge(S.abs().square()).mean((1, 2), keepdim=True)  # [K, 1, 1, T]
     known = torch.log(level + 1e-10).expand(-1, 2, bands.count, -1)[None]
 
-    def log_variances(P: torch.Tensor, P_side: torch.Tensor, frames: slice, *_: object) -> torch.Tensor:
+    def log_variances(P: torch.Tensor, P_side: torch.Tensor, *, frames: slice, present: torch.Tensor) -> torch.Tensor:
         assert P.shape[-1] == known.shape[-1]  # the whole in one chunk
         return known[..., frames]
 
-    monkeypatch.setattr(tiny_model, "log_variances_of", log_variances)
+    monkeypatch.setattr(tiny_model, "log_variances_within", log_variances)
     return tiny_model, drums + bass, drums
 
 
 def test_hits_go_to_the_drums_and_notes_away_from_them(
     tiny_model: SeparationVAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def undecided(P: torch.Tensor, P_side: torch.Tensor, frames: slice, *_: object) -> torch.Tensor:
+    def undecided(P: torch.Tensor, P_side: torch.Tensor, *, frames: slice, present: torch.Tensor) -> torch.Tensor:
         return torch.zeros(1, 4, *P[0, ..., frames].shape)
 
-    monkeypatch.setattr(tiny_model, "log_variances_of", undecided)
+    monkeypatch.setattr(tiny_model, "log_variances_within", undecided)
     song = np.zeros((2, RATE), np.float32)
     song[:, RATE // 4] = 0.9
     song[:, RATE // 2 :] = 0.3 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE // 2))
@@ -127,8 +127,8 @@ def test_a_mask_network_has_nothing_to_refine(model: SeparationVAE, song: np.nda
     network = MaskNet(model.config).eval()
     plain = separate(network, song, Quality(), 0.3)
     np.testing.assert_array_equal(separate(network, song, Quality(refine=5), 0.3), plain)
-    assert context_frames(network, Quality(refine=5)) == network.context_frames
-    assert context_frames(model, Quality(refine=5)) == model.context_frames + 64
+    assert mask_stream(network, Quality(refine=5)).context_frames == network.context_frames
+    assert mask_stream(model, Quality(refine=5)).context_frames == model.context_frames + 64
 
 
 def test_presets_come_from_the_card_where_it_has_some() -> None:

@@ -17,7 +17,7 @@ HOP, N_FFT, CONTEXT, MULTIPLE = 4, 16, 5, 2
 TOLERANCE = 1e-6  # sums of a few float32 numbers around one, in another order
 
 
-def split(X: Tensor, core: slice) -> Iterator[Sequence[Tensor]]:
+def split(X: Tensor, core: slice, _: int) -> Iterator[Sequence[Tensor]]:
     """Two shares that depend on CONTEXT frames to each side and, like a strided network, on even frame numbers."""
     level = (X.abs() + 0.1).mean(dim=(0, 1))  # [T]
     level = functional.pad(level, (0, -len(level) % MULTIPLE))
@@ -32,7 +32,7 @@ def split(X: Tensor, core: slice) -> Iterator[Sequence[Tensor]]:
 
 def whole(x: Tensor, stft: STFT) -> Tensor:
     X = stft(x)
-    parts = [torch.cat(list(blocks), -1) for blocks in split(X, slice(0, X.shape[-1]))]
+    parts = [torch.cat(list(blocks), -1) for blocks in split(X, slice(0, X.shape[-1]), 0)]
     return torch.stack([stft.inverse(S, x.shape[-1]) for S in parts])
 
 

@@ -94,7 +94,7 @@ def test_training_tells_the_model_which_sources_sound(
     told = []
     made = module(replace(tiny_config, told=True), given=True)
     posteriors = made.model.posteriors
-    monkeypatch.setattr(made.model, "posteriors", lambda P, side, p: told.append(p) or posteriors(P, side, p))
+    monkeypatch.setattr(made.model, "posteriors", lambda P, side, *, present: told.append(present) or posteriors(P, side, present=present))
     batch.sources[2, 3] = 0  # so that leaving silence out leaves three, in another order
     sounds[2, 3] = 0
     made.training_step(batch, 0).backward()
