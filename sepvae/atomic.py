@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ except ImportError:  # Windows, where nobody can delete a file that is open
     fcntl = None  # type: ignore[assignment]
 
 _PREFIX, _SUFFIX = ".sepvae-", ".part"
+_DRAFT = re.compile(r"\.(.+)\.(new-[0-9a-f]{8}|[0-9a-f]{8}\.old)")
 
 
 class PartialFile:
@@ -112,6 +114,19 @@ def draft_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def remove_drafts(parent: Path, name: str | None = None) -> None:
+    """Remove what killed processes have left of folders that were being made or replaced.
+
+    Args:
+        parent: where they lie.
+        name: final name of the one that is meant; None for all.
+    """
+    for entry in parent.iterdir() if parent.is_dir() else ():
+        draft = _DRAFT.fullmatch(entry.name)
+        if draft is not None and name in (None, draft[1]):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
 def publish_folder(draft: Path, path: Path) -> None:
     """Give a draft its final name; a folder that had it is removed afterwards, and has it again if this fails.
 
@@ -126,6 +141,7 @@ def publish_folder(draft: Path, path: Path) -> None:
     except BaseException:
         if aside.exists() and not path.exists():
             aside.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)  # where somebody else's folder took the name meanwhile
         raise
     shutil.rmtree(aside, ignore_errors=True)
 

@@ -108,8 +108,8 @@ def load(
 
 
 def stored_dtype(card: Mapping[str, Any]) -> torch.dtype:
-    """Type in which the weights' file of a checkpoint holds matrices, by its card."""
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[card["weights"]["dtype"]]
+    """Type that holds the matrices of a checkpoint as its file does, by its card: float32 unless that says bfloat16."""
+    return torch.bfloat16 if card["weights"].get("dtype") == "bfloat16" else torch.float32
 
 
 def _build(config: dict[str, Any], folder: Path, device: str) -> SeparationModel:

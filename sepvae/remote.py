@@ -64,18 +64,18 @@ def fetch(address: str) -> Path:
         return folder
     draft = folder.with_name(f".{folder.name}")
     try:
-        draft.mkdir(parents=True, exist_ok=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder.with_name(f"{folder.name}.lock")):
+            if not _is_complete(folder):  # another process may have fetched it meanwhile
+                logger.info("fetching %s into %s", url, folder)
+                draft.mkdir(exist_ok=True)
+                _fill(draft, url, checksum)
+                shutil.rmtree(folder, ignore_errors=True)
+                draft.rename(folder)
     except OSError as error:
         raise DownloadError(
-            f"no folder can be made in {draft.parent} ({error.strerror}): SEPVAE_CACHE names another one"
+            f"{draft.parent}: no model can be kept here ({error.strerror}): SEPVAE_CACHE names another folder"
         ) from error
-    with alone(folder.with_name(f"{folder.name}.lock")):
-        if not _is_complete(folder):  # another process may have fetched it meanwhile
-            logger.info("fetching %s into %s", url, folder)
-            draft.mkdir(exist_ok=True)
-            _fill(draft, url, checksum)
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.rename(folder)
     return folder
 
 

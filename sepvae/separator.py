@@ -148,9 +148,9 @@ class Separator(ArraySeparator):
         check: Callable[[], None],
     ) -> float:
         """Write the chosen stems of a whole file, with its tags and their origin; returns their common gain."""
+        recording = read_tags(reader.path)
         for block in self._stems(reader, stream, selection, report=lambda x: report(0.9 * x)):
             files.write(block)
-        recording = read_tags(reader.path)
 
         def tags(stem: str, gain: float, frames: int) -> Tags:
             result = Result(stem, frames, gain, reader.loss)

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from sepvae import atomic
-from sepvae.atomic import PartialFile, draft_folder, locked, publish_folder, sweep, whole_file, write_whole
+from sepvae.atomic import (
+    PartialFile,
+    draft_folder,
+    locked,
+    publish_folder,
+    remove_drafts,
+    sweep,
+    whole_file,
+    write_whole,
+)
 
 MAKER = """
 import sys, time
@@ -95,6 +104,33 @@ def test_a_maker_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         publish_folder(draft, tmp_path / "model")
     assert not any((tmp_path / "model").iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "model"]
+
+
+def test_a_folder_that_loses_the_race_for_its_name_leaves_no_other_behind(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+
+    class Winner(type(path)):
+        """Another process takes the name once it is free."""
+
+        def rename(self, target: Path) -> Path:
+            (path / "card").mkdir(parents=True)
+            return super().rename(target)
+
+    with pytest.raises(OSError, match="not empty"), draft_folder(path) as draft:
+        publish_folder(Winner(draft), path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+    assert (path / "card").is_dir()
+
+
+def test_of_drafts_only_those_are_removed_that_were_made_here(tmp_path: Path) -> None:
+    names = [".a.new-0123abcd", ".a.b.new-0123abcd", ".a.0123abcd.old", ".stfolder", ".a.new", "a"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    remove_drafts(tmp_path, "a")
+    assert {entry.name for entry in tmp_path.iterdir()} == {*names[3:], names[1]}
+    remove_drafts(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {*names[3:]}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks")

@@ -1,5 +1,6 @@
 """Models by address, from a server on loopback."""
 
+import errno
 import hashlib
 import tarfile
 import time
@@ -154,9 +155,19 @@ def test_a_fragment_that_is_no_hash_is_refused() -> None:
         pretrained.find("https://host.invalid/model#main")
 
 
-def test_a_cache_that_cannot_be_written_is_told_in_one_line(address: str, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cache").touch()
     with pytest.raises(DownloadError, match="SEPVAE_CACHE"):
+        pretrained.find(f"{address}/tiny")
+
+    def refused(_: Path) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr("sepvae.remote.alone", refused)
+    monkeypatch.setenv("SEPVAE_CACHE", str(tmp_path / "other"))
+    with pytest.raises(DownloadError, match="read-only"):
         pretrained.find(f"{address}/tiny")
     with pytest.raises(DownloadError, match="cannot be made"):
         download(f"{address}/tiny/card.json", tmp_path / "cache" / "a" / "card.json")

@@ -190,11 +190,12 @@ def _chunks(file: BinaryIO, head: bytes) -> Iterator[tuple[bytes, int, int]]:
     else:
         return
     order: Literal["big", "little"] = "big" if head[:4] in (b"RIFX", b"FORM", b"caff") else "little"
+    end = os.fstat(file.fileno()).st_size
     for _ in range(_MAX_CHUNKS):
+        if at + name_bytes + size_bytes > end:
+            return
         file.seek(at)
         header = file.read(name_bytes + size_bytes)
-        if len(header) < name_bytes + size_bytes:
-            return
         size = int.from_bytes(header[name_bytes:], order)
         if name_bytes == 16:  # which counts its header
             size = max(0, size - 24)

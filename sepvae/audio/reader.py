@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.audio.chunks import scan_chunks
+from sepvae.audio.chunks import ChunkScan, scan_chunks
 from sepvae.audio.decoders import open_decoder
 from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, Decoder, reason
 from sepvae.audio.phrases import undecodable
@@ -51,9 +51,8 @@ class AudioReader:
         self.path = Path(path)
         self.frames_read = 0
         self.loss: str | None = None
-        self._decoder, self._opened = _open(self.path)
+        self._decoder, self._opened, self._chunks = _open(self.path)
         self.info = self._decoder.info
-        self._chunks = scan_chunks(self.path)
         try:
             check_rate(self.info.sample_rate)
             if not 1 <= self.info.channels <= MAX_CHANNELS:
@@ -125,8 +124,8 @@ class AudioReader:
         return None if same else "the file was changed while it was read"
 
 
-def _open(path: Path) -> tuple[Decoder, os.stat_result]:
-    """A decoder for a file, and the file's state before it is read."""
+def _open(path: Path) -> tuple[Decoder, os.stat_result, ChunkScan | None]:
+    """A decoder for a file, the file's state before it is read, and what its header says of its size."""
     try:
         if not path.is_file():
             raise AudioFileError(f"{path}: {_what_is_there(path)}")
@@ -135,12 +134,13 @@ def _open(path: Path) -> tuple[Decoder, os.stat_result]:
             raise AudioFileError(f"{path}: the file is empty")
         with path.open("rb") as file:
             head = file.read(12)
+        chunks = scan_chunks(path)
     except ValueError as error:  # a null byte in the name
         raise AudioFileError(f"{str(path)!r}: no such file ({error})") from error
     except OSError as error:
         raise AudioFileError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        return open_decoder(path), found
+        return open_decoder(path), found, chunks
     except FAILURES as error:
         why = f" ({error})" if type(error) is ValueError else ""  # ffmpeg's own reasons say little here
         if not why and head[4:8] == b"ftyp":

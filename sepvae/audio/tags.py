@@ -12,7 +12,8 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from sepvae.audio.decoders.ffmpeg import DEMUXERS
+from sepvae.audio.decoders.base import FAILURES
+from sepvae.audio.decoders.ffmpeg import OPTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +80,14 @@ NO_TAGS = Tags()
 
 def read_tags(path: Path) -> Tags:
     """Read the tags of a file in any format; one that cannot be read has none."""
-    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
-        with av.open(f"file:{path}", container_options=options, metadata_errors="replace") as container:
+        with av.open(f"file:{path}", container_options=OPTIONS, metadata_errors="replace") as container:
             found: dict[str, str] = {}
             for stream in container.streams.audio[:1]:
                 found |= stream.metadata  # in Ogg the tags are those of a stream, elsewhere those of the file
             found |= container.metadata
             cover, cover_type = _cover(container)
-    except (OSError, ValueError, RuntimeError, UnicodeError) as error:
+    except FAILURES as error:
         logger.debug("%s: no tags can be read (%s)", path, error)
         return NO_TAGS
     texts: dict[str, str] = {}
@@ -104,7 +104,8 @@ def read_tags(path: Path) -> Tags:
 def _cover(container: InputContainer) -> tuple[bytes, str]:
     """The first picture that is attached to a file, and its MIME type; both empty if there is none."""
     for stream in container.streams.video:
-        kind = _PICTURES.get(stream.codec_context.name)
+        context = stream.codec_context  # None for a codec that ffmpeg does not know
+        kind = None if context is None else _PICTURES.get(context.name)
         if kind is None or "attached_pic" not in str(stream.disposition.name or ""):
             continue
         for packet in container.demux(stream):

@@ -16,6 +16,7 @@ import soxr
 
 from sepvae.atomic import draft_folder
 from sepvae.audio import AUDIO_ENDINGS
+from sepvae.audio.decoders.base import FAILURES
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
@@ -243,7 +244,7 @@ def _g722(path: str | Path) -> tuple[np.ndarray, int]:
         with av.open(str(path), format="g722") as container:
             frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
             rate = container.streams.audio[0].rate
-    except (OSError, ValueError) as error:  # PyAV's errors are both
+    except FAILURES as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if not frames:
         raise DataError(f"cannot read {path}: it holds no audio")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
-from sepvae.atomic import write_whole
+from sepvae.atomic import remove_drafts, write_whole
 from sepvae.data import basslines, compositions, drumkits, found, music, noisy_speech, presets
 from sepvae.data.corpora import MANIFEST_NAME, SAMPLE_RATE
 from sepvae.data.items import CORPORA, Item
@@ -129,8 +128,7 @@ def makers_of(
 
 def make(item: Item, out: Path) -> None:
     """Make one track, and take away what an interrupted run left of it."""
-    for draft in (out / item.split).glob(f".{item.name}.*"):
-        shutil.rmtree(draft, ignore_errors=True)
+    remove_drafts(out / item.split, item.name)
     item.make(out / item.split / item.name)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.atomic import write_whole
+from sepvae.atomic import remove_drafts, write_whole
 from sepvae.data.corpora import MANIFEST_NAME, read_info, write_track
 from sepvae.data.datasets.base import Dataset, RawTrack
 from sepvae.data.pool import process_pool
@@ -100,7 +100,7 @@ def prepare(
     try:
         _check_settings(settings, out)
         for split in {track.split for track in tracks}:
-            _sweep(out / split)
+            remove_drafts(out / split)
         skipped = dict(_make_all(settings, tracks, root, out, jobs, progress))
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
@@ -135,13 +135,6 @@ def _check_settings(settings: Settings, out: Path) -> None:
     ]
     if changed:
         raise DataError(f"{out} was made with {'; '.join(changed)}")
-
-
-def _sweep(folder: Path) -> None:
-    """Take away half-written tracks of a run that was killed."""
-    for draft in folder.iterdir() if folder.is_dir() else ():
-        if draft.name.startswith("."):
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _remove_others(dataset: Dataset, made: Sequence[RawTrack], out: Path) -> None:

@@ -72,9 +72,7 @@ class Listener:
         for level_db in levels_db:
             gain = 10 ** (level_db / 10)
             with _autocast(X.device, self._autocast):
-                found = self._model.log_variances_within(
-                    gain * P, gain * P_side, frames=frames, present=told
-                )
+                found = self._model.log_variances_within(gain * P, gain * P_side, frames=frames, present=told)
             total = total + found[0, self._present]
         if levels_db != (0.0,):
             mean_db = sum(levels_db) / len(levels_db)
@@ -113,7 +111,10 @@ def mask_stream(
     autocast: torch.dtype | None = None,
     present: Sequence[int] | None = None,
 ) -> MaskStream:
-    """Begin a stream; see `Listener` for the arguments. A mask network has no variances, so no gains are fitted to it."""
+    """Begin a stream; the arguments are those of `Listener`.
+
+    A mask network has no variances, only their ratios, so no gains are fitted to them.
+    """
     listener = Listener(model, quality, autocast, present)
     if quality.refine > 0 and isinstance(model, SeparationVAE):
         return EqualisedMasks(listener, model, quality)

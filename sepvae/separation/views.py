@@ -120,9 +120,7 @@ class View:
             flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
         return flat.reshape(self._sources, self._channels, -1)
 
-    def _estimate(
-        self, masks: MaskStream, X: Tensor, core: slice, start: int
-    ) -> Iterator[Iterator[Tensor]]:
+    def _estimate(self, masks: MaskStream, X: Tensor, core: slice, start: int) -> Iterator[Iterator[Tensor]]:
         """STFTs of the core frames, one source after another and in blocks: all at once would fill the memory."""
         X_blocks = in_blocks(X[..., core])
         for M in masks(X, core, start):  # [2, N, t]

@@ -104,7 +104,7 @@ def check_resume(config: DictConfig, sets: Mapping[str, Any]) -> None:
     wrong = [key for key in changed if key.startswith(WHAT_IT_IS)]
     if state.get("init", _hashes(config)) != _hashes(config):
         wrong.append("init")
-    if state.get("finished") and "optim.max_steps" not in changed:
+    if state.get("finished") and before and config.optim.max_steps <= before["optim"]["max_steps"]:
         wrong += changed
     if before and wrong:
         raise RecipeError(
@@ -187,7 +187,7 @@ def inherited(parents: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> d
     entries: list[Any] = [entry for card in parents for entry in card.get("data", ())]
     licences = [card["licence"] for card in parents if "licence" in card]
     unique = [entry for i, entry in enumerate([*entries, own]) if entry not in entries[:i]]
-    return {"data": unique, **({"licence": licences[0]} if licences else {})}
+    return {"data": unique, **({"licence": "; ".join(dict.fromkeys(licences))} if licences else {})}
 
 
 def storage(config: DictConfig) -> torch.dtype:

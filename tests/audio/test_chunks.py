@@ -10,6 +10,7 @@ import soundfile
 
 from sepvae.audio import AudioReader
 from sepvae.audio.chunks import scan_chunks
+from sepvae.errors import AudioFileError
 
 RATE = 44100
 
@@ -115,6 +116,14 @@ def test_a_wav_behind_another_is_told(tmp_path: Path, noise: np.ndarray) -> None
     out, loss = read(tmp_path / "a.wav")
     assert out.shape == noise.shape
     assert "left out" in (loss or "")
+
+
+def test_a_chunk_of_an_absurd_size_ends_the_header(tmp_path: Path) -> None:
+    (tmp_path / "a.caf").write_bytes(
+        b"caff" + struct.pack(">HH", 1, 0) + b"free" + struct.pack(">Q", (1 << 64) - 16) + bytes(100)
+    )
+    with pytest.raises(AudioFileError, match=r"damaged beyond reading$"):
+        AudioReader(tmp_path / "a.caf")
 
 
 def test_a_chunk_behind_the_samples_of_a_w64_file_is_no_sound(tmp_path: Path, noise: np.ndarray) -> None:

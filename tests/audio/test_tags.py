@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -96,6 +97,31 @@ def test_what_cannot_be_read_has_no_tags(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(b"no audio" * 100)
     assert read_tags(tmp_path / "a.mp3") == NO_TAGS
     assert read_tags(tmp_path / "missing") == NO_TAGS
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_a_stem_that_was_cut_anywhere_has_some_tags_or_none(
+    tmp_path: Path, tone: np.ndarray, name: str
+) -> None:
+    content = write(tmp_path / f"a.{name}", tone, SONG).read_bytes()
+    for length in [*range(0, 600, 7), *range(600, len(content), 997)]:
+        (tmp_path / f"cut.{name}").write_bytes(content[:length])
+        found = read_tags(tmp_path / f"cut.{name}").fields
+        assert all(SONG.fields[field].startswith(text.rstrip("\ufffd")) for field, text in found.items())
+
+
+def test_a_picture_in_a_format_that_nobody_knows_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w", format="matroska", options={"fflags": "bitexact"}) as container:
+        container.metadata["title"] = "Take Me Out"
+        video = container.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        container.mux([*video.encode(picture), *video.encode(None)])
+    known, unknown = b"V_MPEG4/ISO/ASP", b"V_XPEG4/ISO/ASP"
+    path.write_bytes(path.read_bytes().replace(known, unknown))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context is None
+    assert read_tags(path) == Tags({"title": "Take Me Out"})
 
 
 def test_huge_texts_and_pictures_are_not_handed_on(tmp_path: Path, tone: np.ndarray) -> None:

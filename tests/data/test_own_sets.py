@@ -129,8 +129,8 @@ def test_an_interrupted_run_leaves_no_half_track_and_is_finished_by_the_next(
             prepare("music", raw, out, only=RECORDED)
     assert [path.name for path in (out / "train").iterdir()] == ["hydrogen"]
     # a run that was killed outright could not tidy up
-    (out / "train" / ".lithium.killed").mkdir()
-    (out / "train" / ".lithium.killed" / "vocals.wav").write_bytes(b"half")
+    (out / "train" / ".lithium.new-0123abcd").mkdir()
+    (out / "train" / ".lithium.new-0123abcd" / "vocals.wav").write_bytes(b"half")
     kept = (out / "train" / "hydrogen" / "vocals.wav").stat().st_mtime_ns
     prepare("music", raw, out, only=RECORDED)
     assert (out / "train" / "hydrogen" / "vocals.wav").stat().st_mtime_ns == kept

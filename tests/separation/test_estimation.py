@@ -94,7 +94,9 @@ def taught(
     level = bands.merge(S.abs().square()).mean((1, 2), keepdim=True)  # [K, 1, 1, T]
     known = torch.log(level + 1e-10).expand(-1, 2, bands.count, -1)[None]
 
-    def log_variances(P: torch.Tensor, P_side: torch.Tensor, *, frames: slice, present: torch.Tensor) -> torch.Tensor:
+    def log_variances(
+        P: torch.Tensor, P_side: torch.Tensor, *, frames: slice, present: torch.Tensor
+    ) -> torch.Tensor:
         assert P.shape[-1] == known.shape[-1]  # the whole in one chunk
         return known[..., frames]
 
@@ -105,7 +107,9 @@ def taught(
 def test_hits_go_to_the_drums_and_notes_away_from_them(
     tiny_model: SeparationVAE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def undecided(P: torch.Tensor, P_side: torch.Tensor, *, frames: slice, present: torch.Tensor) -> torch.Tensor:
+    def undecided(
+        P: torch.Tensor, P_side: torch.Tensor, *, frames: slice, present: torch.Tensor
+    ) -> torch.Tensor:
         return torch.zeros(1, 4, *P[0, ..., frames].shape)
 
     monkeypatch.setattr(tiny_model, "log_variances_within", undecided)

@@ -9,6 +9,7 @@ import torch
 
 from sepvae.data.augment import TONE_POINTS
 from sepvae.data.mixing import Mixture
+from sepvae.models.latents import Posterior
 from sepvae.models.separation import SeparationConfig, SeparationVAE
 from sepvae.training.added import AddedModule
 from sepvae.training.modules import SeparationModule, sounding_first
@@ -94,7 +95,12 @@ def test_training_tells_the_model_which_sources_sound(
     told = []
     made = module(replace(tiny_config, told=True), given=True)
     posteriors = made.model.posteriors
-    monkeypatch.setattr(made.model, "posteriors", lambda P, side, *, present: told.append(present) or posteriors(P, side, present=present))
+
+    def listening(P: torch.Tensor, P_side: torch.Tensor, *, present: torch.Tensor) -> list[Posterior]:
+        told.append(present)
+        return posteriors(P, P_side, present=present)
+
+    monkeypatch.setattr(made.model, "posteriors", listening)
     batch.sources[2, 3] = 0  # so that leaving silence out leaves three, in another order
     sounds[2, 3] = 0
     made.training_step(batch, 0).backward()

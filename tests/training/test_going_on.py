@@ -138,6 +138,7 @@ def test_the_best_of_no_validation_is_refused(settings: Settings, tmp_path: Path
         ("music/vae", "optim.max_steps=4", "another stage"),
         ("music/mask_net", "model.trunk_channels=[6,6,6,8]", "another model.trunk_channels"),
         ("music/mask_net", "optim.lr=0.1", "another optim.lr"),
+        ("music/mask_net", "optim.max_steps=3", "another optim.max_steps"),
         ("music/mask_net", "trainer.ema_decay=0.5", "another trainer.ema_decay"),
     ],
 )

@@ -274,6 +274,11 @@ def test_fine_tuning_starts_from_the_trained_weights(
     assert card["training"]["init"][0]["sha256"] == read_card(tmp_path / "trained")["weights"]["sha256"]
 
 
+def test_a_model_from_several_has_the_licence_of_each() -> None:
+    parents = [{"licence": "CC-BY-SA-4.0"}, {"licence": "CC-BY-NC-4.0"}, {}, {"licence": "CC-BY-SA-4.0"}]
+    assert records.inherited(parents, {"name": "own"})["licence"] == "CC-BY-SA-4.0; CC-BY-NC-4.0"
+
+
 def test_weights_that_init_has_in_another_shape_are_named(
     tmp_path: Path, settings: Settings, tiny_config: SeparationConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

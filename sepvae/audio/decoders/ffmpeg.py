@@ -16,7 +16,7 @@ from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
 
 from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
-from sepvae.audio.decoders.base import BLOCK_FRAMES, AudioInfo, is_burst, reason
+from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, is_burst, reason
 from sepvae.audio.patches import Patch, PatchedFile
 from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
 
@@ -31,7 +31,8 @@ DEMUXERS = (
 )
 """ffmpeg's demuxers for files that hold audio themselves: none that reads a list of other files or addresses."""
 
-_OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+"""How every file is opened."""
 
 # fmt: off
 _TIMED = frozenset((
@@ -43,10 +44,10 @@ _TIMED = frozenset((
 def begins_before_zero(path: Path, samples: int) -> bool:
     """Whether the sound of a file begins more than so many samples before its time zero, as after a cut by copying."""
     try:
-        with av.open(f"file:{path}", "r", container_options=_OPTIONS) as container:
+        with av.open(f"file:{path}", "r", container_options=OPTIONS) as container:
             stream = container.streams.audio[0]
             first = next(container.demux(stream))
-    except (FFmpegError, IndexError, StopIteration):
+    except (*FAILURES, IndexError, StopIteration):
         return False
     if first.pts is None or stream.time_base is None:
         return False
@@ -73,7 +74,7 @@ class AvDecoder:
             source: str | PatchedFile = f"file:{path}"
             if patches:
                 source = PatchedFile(self._opened.enter_context(path.open("rb")), patches)
-            self._container = self._opened.enter_context(av.open(source, "r", container_options=_OPTIONS))
+            self._container = self._opened.enter_context(av.open(source, "r", container_options=OPTIONS))
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")
             self._stream = self._container.streams.audio[0]

@@ -10,6 +10,7 @@ import soundfile
 
 from sepvae.audio import AudioReader
 from sepvae.audio.chunks import ends_early
+from sepvae.audio.decoders.base import FAILURES
 from sepvae.errors import AudioFileError, DataError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _decode_stream(path: Path, index: int) -> tuple[np.ndarray, int]:
                 part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
             ]
             rate = stream.codec_context.sample_rate
-    except (OSError, ValueError) as error:  # PyAV's errors are both
+    except FAILURES as error:
         raise DataError(f"{path}: cannot be decoded ({type(error).__name__})") from error
     if not blocks:
         raise DataError(f"{path}: stream {index} holds no audio")
@@ -70,6 +71,8 @@ def _stream(container: InputContainer, path: Path, index: int) -> AudioStream:
     streams = container.streams.audio
     if index >= len(streams):
         raise DataError(f"{path}: has {len(streams)} audio streams, number {index} is wanted")
+    if streams[index].codec_context is None:
+        raise DataError(f"{path}: stream {index} is in a format that is not known")
     return streams[index]
 
 
@@ -95,7 +98,7 @@ def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
             if chosen.duration is not None and chosen.time_base is not None:
                 length = round(chosen.duration * chosen.time_base * context.sample_rate)
             return context.sample_rate, context.channels, length
-    except (OSError, ValueError) as error:
+    except FAILURES as error:
         raise DataError(f"{path}: cannot be opened ({type(error).__name__})") from error
 
 

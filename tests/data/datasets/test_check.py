@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from sepvae.cli import cli
 from sepvae.data.check import Report, check, lines
 from sepvae.data.datasets import DATASETS
-from sepvae.data.datasets.decode import is_cut_short
+from sepvae.data.datasets.decode import decode, is_cut_short, probe
 from sepvae.errors import DataError
 
 Layouts = Callable[[str], Path]
@@ -52,6 +53,18 @@ def test_broken_files_are_told_from_whole_ones(write_layout: Layouts) -> None:
     silent = [problem.where.name for problem in deep.problems if problem.what == "nothing but silence"]
     assert silent == ["vocals.wav"]
     assert not any(problem.what == "nothing but silence" for problem in quick.problems)
+
+
+def test_a_container_of_stems_that_was_cut_anywhere_is_one_clear_error(write_layout: Layouts) -> None:
+    song = write_layout("musdb18") / "train" / "One - A.stem.mp4"
+    content = song.read_bytes()
+    for length in [*range(0, 400, 13), *range(400, len(content), len(content) // 40)]:
+        song.write_bytes(content[:length])
+        for read in (decode, probe):
+            with suppress(DataError):  # a cut within the sound itself is no error of the container
+                read(song, 1)
+    report = check(DATASETS["musdb18"], song.parents[1])
+    assert of_kind(report, "broken") == {song.name}
 
 
 @pytest.mark.parametrize("kind", ["WAV", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC"])
