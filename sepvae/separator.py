@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,8 @@ from sepvae.audio.tags import Tags, read_tags
 from sepvae.errors import NonFiniteError, OutputError
 from sepvae.progress import Meter, OnProgress
 from sepvae.separation.arrays import SEGMENT_S, ArraySeparator
-from sepvae.separation.provenance import Earlier, Origin, Result, describe, look_for, sha256_of
+from sepvae.separation.destination import EXISTING, Destination
+from sepvae.separation.provenance import Origin, Result, describe, sha256_of
 from sepvae.separation.result import SeparatedFile, file_hashes, remarks, verified
 from sepvae.separation.selection import Presence, Selection, listed
 from sepvae.separation.streaming import SeparationStream
@@ -30,9 +32,6 @@ from sepvae.separation.streaming import SeparationStream
 logger = logging.getLogger(__name__)
 
 __all__ = ["EXISTING", "SEGMENT_S", "SeparatedFile", "Separator"]
-
-EXISTING = ("fail", "skip", "overwrite")
-_OVERWRITE = "choose another folder, or existing='overwrite' (--existing overwrite)"
 
 
 class Separator(ArraySeparator):
@@ -92,14 +91,8 @@ class Separator(ArraySeparator):
         with AudioReader(source) as reader:
             track = track_of(source) if track is None else track
             paths = output_paths(out_dir, template, track, selection.names, format)
-            _check_existing(source, paths, existing)
-
-            def check_places() -> None:
-                """Look again at what is under the names of the outputs: it may have come during the separation."""
-                _check_existing(source, paths, existing)
-                if existing == "skip":
-                    _replaceable(paths, origin)
-
+            destination = Destination(source, paths, existing)
+            destination.check()
             info = reader.info
             encoding, subtype = _encoding_for(reader, format, subtype)
             origin = self._origin(source, selection, self.presence(present), encoding, subtype)
@@ -112,7 +105,7 @@ class Separator(ArraySeparator):
                 subtype=subtype,
                 output_rate=encoding.rate_for(info.sample_rate),
             )
-            earlier = _replaceable(paths, origin) if existing == "skip" else None
+            earlier = destination.earlier(origin)
             if earlier is not None and earlier.complete:
                 hashes = file_hashes(paths) if verify else {}
                 return replace(
@@ -122,7 +115,8 @@ class Separator(ArraySeparator):
             with StemFiles(
                 paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
             ) as files:
-                gain = self._write_stems(files, reader, stream, selection, origin, report, check_places)
+                check = partial(destination.check_again, origin)
+                gain = self._write_stems(files, reader, stream, selection, origin, report, check)
         done = replace(
             common,
             frames=reader.frames_read,
@@ -270,26 +264,3 @@ def _encoding_for(reader: AudioReader, format: str, subtype: str | None) -> tupl
 def _log_remarks(done: SeparatedFile) -> None:
     for note in ([done.loss] if done.loss else []) + list(done.warnings):
         logger.warning("%s: %s", done.input, note)
-
-
-def _check_existing(source: Path, paths: Mapping[str, Path], existing: str) -> None:
-    """Raise where outputs are in the way of the input, or of an option that leaves no choice."""
-    if existing not in EXISTING:
-        raise OutputError(f"existing must be one of {', '.join(EXISTING)}, found {existing!r}")
-    for path in paths.values():
-        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
-            raise OutputError(f"{path}: this output would overwrite its input")
-        if existing == "fail" and os.path.lexists(path):
-            raise OutputError(f"{path}: exists already; {_OVERWRITE}")
-
-
-def _replaceable(paths: Mapping[str, Path], origin: Origin) -> Earlier:
-    """What an earlier run has left under the names of the outputs.
-
-    Raises:
-        OutputError: something that is not a stem of this input.
-    """
-    earlier = look_for(paths, origin)
-    if earlier.foreign is not None:
-        raise OutputError(f"{earlier.foreign}; {_OVERWRITE}")
-    return earlier

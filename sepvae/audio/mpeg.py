@@ -143,15 +143,15 @@ class _Walk:
         for gap, limit in zip(gaps, [*(gap.begin for gap in gaps[1:]), end], strict=False):
             patches += self._mended(gap, before[gap.begin], limit)
         return MpegScan(
-            counted,
-            self.frame_samples,
-            end,
-            promised,
-            tuple(gaps),
-            ends_within,
-            filled,
-            tuple(sorted(set(patches), key=lambda patch: patch.begin)),
-            max(USUAL_PADDING, _declared_padding(data[self.first : self.first + 256])),
+            frames=counted,
+            frame_samples=self.frame_samples,
+            end=end,
+            promised=promised,
+            gaps=tuple(gaps),
+            ends_within=ends_within,
+            filled=filled,
+            patches=tuple(sorted(set(patches), key=lambda patch: patch.begin)),
+            padding=max(USUAL_PADDING, _declared_padding(data[self.first : self.first + 256])),
         )
 
     def _counts(self, frames: int, *, whole: bool) -> tuple[int, int | None, int | None]:

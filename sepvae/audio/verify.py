@@ -45,7 +45,7 @@ def sum_error(source: str | os.PathLike[str], stems: Iterable[Path], gain: float
 
     Raises:
         AudioFileError: the input cannot be read any more.
-        OutputError: a stem cannot be read, or has another length than the input.
+        OutputError: a stem cannot be read, or they differ in length.
     """
     peak = energy = error_energy = 0.0
     with AudioReader(source) as reader:

@@ -136,7 +136,16 @@ def encode(
         means, spreads = generation.encode(vaes, name, x, refine=refine)
     levels, steps = codec.quantise(means, spreads, step=step, drop=drop)
     frames = means[0].shape[-1] * generation.LATENT_FRAMES[0]
-    coded = codec.CodedStem(name, weights, rate, audio.shape[0], audio.shape[1], frames, levels, steps)
+    coded = codec.CodedStem(
+        source=name,
+        weights=weights,
+        sample_rate=rate,
+        channels=audio.shape[0],
+        samples=audio.shape[1],
+        frames=frames,
+        levels=levels,
+        steps=steps,
+    )
     size = codec.write(out, coded)
     click.echo(f"{8 * size / 1000 / (audio.shape[1] / rate):.1f} kbit/s", err=True)
     click.echo(os.fsencode(out))

@@ -25,7 +25,7 @@ class ValidationWindows(Dataset[tuple[str, Tensor, list[int]]]):
         root: dataset in the stems layout.
         sources: names of the K sources.
         sample_rate: rate of all files, hertz.
-        windows: windows per dataset, > 0.
+        windows: windows per dataset, >= 0.
 
     Shape: item -> name of the set, sources `[K, 2, L]`, indices of the sources that sound in the window.
 

@@ -316,16 +316,18 @@ def compose(
             bar += 1
     drums.sort(key=lambda hit: hit.time)
     return Song(
-        genre,
-        writer.tempo,
-        bar * STEPS * writer.step_s + 2.0,
-        tuple(drums),
-        tuple(sorted(bass, key=lambda note: note.start)),
-        tuple(Part(player.role, tuple(line)) for player, line in zip(players, lines, strict=True) if line),
-        tuple(hit.time for hit in drums if hit.lane == "kick"),
-        writer.tonic,
-        writer.scale,
-        tuple(bars),
+        genre=genre,
+        tempo=writer.tempo,
+        duration=bar * STEPS * writer.step_s + 2.0,
+        drums=tuple(drums),
+        bass=tuple(sorted(bass, key=lambda note: note.start)),
+        parts=tuple(
+            Part(player.role, tuple(line)) for player, line in zip(players, lines, strict=True) if line
+        ),
+        kicks=tuple(hit.time for hit in drums if hit.lane == "kick"),
+        tonic=writer.tonic,
+        scale=writer.scale,
+        bars=tuple(bars),
     )
 
 

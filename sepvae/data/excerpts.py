@@ -14,7 +14,7 @@ from sepvae.data.datasets.decode import is_cut_short
 from sepvae.errors import DataError
 from sepvae.signal import metrics
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BLOCK_S = 30.0
 """Length of a stretch unless told otherwise."""
@@ -103,7 +103,7 @@ def excerpts(
     """
     for path in track.files.values():
         if is_cut_short(path):
-            log.warning("%s is shorter than its header says; what is there is scored", path)
+            logger.warning("%s is shorter than its header says; what is there is scored", path)
     stems = corpora.read_stems(track, sample_rate) if track.sample_rate != sample_rate else None
     total = track.frames if stems is None else max(stem.shape[1] for stem in stems.values())
     length = total if max_seconds is None else min(total, round(max_seconds * sample_rate))

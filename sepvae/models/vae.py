@@ -62,10 +62,14 @@ class VAEConfig:
     gaussian_weight: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.patch < 1:
+            raise ShapeError(f"patch must be above zero, found {self.patch}")
         if self.bands % (self.patch * FRAME_MULTIPLE):
             raise ShapeError(f"bands must be a multiple of {self.patch * FRAME_MULTIPLE}, found {self.bands}")
         if self.likelihood not in ("complex_gaussian", "gaussian"):
             raise ShapeError(f"likelihood is complex_gaussian or gaussian, found {self.likelihood!r}")
+        if not self.gaussian_weight > 0:
+            raise ShapeError(f"gaussian_weight must be above zero, found {self.gaussian_weight}")
 
 
 class LadderDecoder(nn.Module):

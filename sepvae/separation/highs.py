@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME_S = 0.016
+HOP_S = 0.016
 BAND = (0.5, 0.95)
 """Where the stems tell whose the highs are, relative to the highest frequency that the model reaches."""
 
@@ -29,7 +29,7 @@ class Highs:
     """
 
     def __init__(self, stems: int, channels: int, sample_rate: int, reach_hz: float, residual: int) -> None:
-        self._hop = round(FRAME_S * sample_rate)
+        self._hop = round(HOP_S * sample_rate)
         self._residual_source = residual
         self._window = np.sin(np.pi * np.arange(2 * self._hop) / (2 * self._hop)) ** 2
         frequencies = np.fft.rfftfreq(2 * self._hop, 1 / sample_rate)

@@ -76,11 +76,11 @@ class SpectrogramModule(lightning.LightningModule):
 
             side = [(part[:, 0] - part[:, -1]) / 2 for part in X]
             return Targets(
-                product(X, X).expand(-1, 2, -1, -1),
-                product(side, side),
-                torch.stack([product(part, part) for part in S], 1),
-                torch.stack([product(part, X) for part in S], 1),
-                batch.order,
+                P_mix=product(X, X).expand(-1, 2, -1, -1),
+                P_side=product(side, side),
+                P=torch.stack([product(part, part) for part in S], 1),
+                cross=torch.stack([product(part, X) for part in S], 1),
+                order=batch.order,
             )
 
     def noise(self, batch: Mixture) -> list[torch.Generator]:

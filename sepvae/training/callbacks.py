@@ -37,7 +37,7 @@ class WeightEMA(WeightAveraging):
     What does not train keeps every bit: the average moves by a share of the distance, and buffers are copied.
 
     Args:
-        decay: weight of the old average, in [0, 1).
+        decay: weight of the old average, in [0, 1]; with 1 it stays what it was at `start`.
         start: first step whose weights are averaged; until then the average is a copy of them.
     """
 
