@@ -102,7 +102,7 @@ def load(
     card = read_card(folder)
     state = _read_weights(folder / WEIGHTS_FILE, card["weights"])
     _check_fit(_build(card["model"], folder, device="meta"), state, folder)
-    model = _build(card["model"], folder, device="cpu")
+    model = _build(card["model"], folder, device="cpu").float()  # whatever torch's default type is
     model.load_state_dict(state)
     return model.eval().to(map_location), card
 

@@ -25,6 +25,9 @@ class Progress(float):
         return progress
 
 
+ALMOST = 0.99
+"""The most that is told before all is done, outputs with their names included."""
+
 OnProgress = Callable[[Progress], object]
 """Takes the progress every second or two of audio; returning False (nothing else) stops the work."""
 
@@ -40,11 +43,12 @@ class Meter:
         self._receiver, self._started = receiver, time.monotonic()
 
     def __call__(self, fraction: float) -> None:
-        """Tell the receiver.
+        """Tell the receiver how much is done; 1 is kept for `finish`.
 
         Raises:
             CancelledError: it returned False.
         """
+        fraction = min(fraction, ALMOST)
         answer = self._tell(fraction)
         if isinstance(answer, bool | np.bool_) and not answer:
             raise CancelledError(f"cancelled by its caller after {100 * fraction:.0f} %")

@@ -51,6 +51,8 @@ def fetch(address: str) -> Path:
         DownloadError: it cannot be fetched or kept, or is not what the hash says.
     """
     url, fragment = urldefrag(address)
+    if urlsplit(url).path.endswith(".zip"):
+        raise CheckpointError(f"{url}: archives of models end in {', '.join(ARCHIVES)}")
     pinned = _SHA256.fullmatch(fragment)
     if fragment and pinned is None:
         raise CheckpointError(

@@ -226,11 +226,14 @@ class Separator(ArraySeparator):
         report: Callable[[float], None],
     ) -> Iterator[NDArray[np.float32]]:
         """The chosen stems of a whole file, [len(names), C, n] at a time."""
+        done, promised = 0, reader.info.frames
         try:
             for block in reader.blocks():
-                yield selection.pick(stream.push(block))
-                if reader.info.frames:
-                    report(min(1.0, reader.frames_read / reader.info.frames))
+                stems = stream.push(block)
+                yield selection.pick(stems)
+                done += stems.shape[-1]
+                if promised:
+                    report(min(1.0, done / promised))
             yield selection.pick(stream.finish())
         except NonFiniteError as error:
             raise NonFiniteError(f"{reader.path}: {error}") from None

@@ -1,6 +1,7 @@
 """What a program that uses the library relies on: progress, cancellation, batches, threads, latency, little memory."""
 
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sepvae import Separator
+from sepvae import Separator, checkpoint
 from sepvae.errors import AudioFileError, CancelledError, SepvaeError, ShapeError
 from sepvae.models.separation import SeparationVAE
 from sepvae.progress import Progress
+from sepvae.separation.estimation import mask_stream
 from sepvae.separation.quality import Quality
 from sepvae.signal import gains
 
@@ -217,7 +219,7 @@ def test_a_device_without_memory_gets_shorter_chunks_and_the_same_stems(
     loud_at_the_end = long_noise[:, :length] * np.linspace(0, 1, length, dtype=np.float32) ** 2
     separator = Separator(stirred_model, "cpu", precision="float32", segment_s=1.0, quality=quality)
     expected = separator.separate(loud_at_the_end, RATE)
-    frames = 4 * stirred_model.context_frames
+    frames = 5 * mask_stream(stirred_model, quality).context_frames // 2
     device = SmallDevice(stirred_model, frames, monkeypatch, step, from_call)
     stems = separator.separate(loud_at_the_end, RATE)
     assert device.refused > 0
@@ -235,6 +237,117 @@ def test_a_device_with_no_memory_at_all_is_one_clear_error(
     monkeypatch.setattr(tiny_model, "log_variances_within", lambda *_, **__: torch.zeros(1) @ torch.zeros(2))
     with pytest.raises(RuntimeError, match="size"):  # other faults are not taken for that
         Separator(tiny_model, "cpu", precision="float32").separate(noise, RATE)
+
+
+@pytest.mark.parametrize("gains", [(0.2, 0.05), (20.0, 32768.0)])
+def test_how_quiet_or_loud_a_recording_is_does_not_matter(
+    stirred_model: SeparationVAE, long_noise: np.ndarray, gains: tuple[float, float]
+) -> None:
+    separator = Separator(stirred_model, "cpu", precision="float32", quality=Quality(refine=3))
+    audio = long_noise[:, :60_000]
+    some, other = (
+        {name: stem / gain for name, stem in separator.separate(gain * audio, RATE).items()} for gain in gains
+    )
+    for name, stem in some.items():
+        # the floors of silence, 80 dB below full scale, do not move with the recording
+        assert np.square(other[name] - stem).mean() < 1e-3 * np.square(stem).mean(), name
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
+def test_a_bad_block_of_a_stream_is_refused_and_moves_nothing(
+    stirred_model: SeparationVAE, long_noise: np.ndarray, bad: float
+) -> None:
+    separator = Separator(stirred_model, "cpu", precision="float32", segment_s=0.2)
+    blocks = np.split(long_noise.astype(np.float64), 10, axis=1)
+    expected = separator.separate(np.concatenate(blocks[:4] + blocks[5:], axis=1), RATE)
+    blocks[4][0, 7] = bad
+    stream, out = separator.stream(RATE, 2), []
+    for index, block in enumerate(blocks):
+        if index == 4:
+            with pytest.raises(ShapeError, match="NaN or infinite"):
+                stream.push(block)
+        else:
+            out.append(stream.push(block))
+    stems = np.concatenate([*out, stream.finish()], axis=-1)
+    np.testing.assert_allclose(stems, list(expected.values()), atol=ROUNDING)
+
+
+def test_a_stream_ends_with_an_error_within(
+    separator: Separator, long_noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = separator.stream(RATE, 2)
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(separator.model, "log_variances_within", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.push(long_noise)
+    for call in (lambda: stream.push(long_noise), stream.finish):
+        with pytest.raises(SepvaeError, match="the stream has ended with an error"):
+            call()
+
+
+@pytest.fixture
+def default_type() -> Iterator[Callable[[torch.dtype], None]]:
+    yield torch.set_default_dtype
+    torch.set_default_dtype(torch.float32)
+
+
+def test_defaults_of_torch_and_the_callers_autocast_change_nothing(
+    stirred_model: SeparationVAE,
+    long_noise: np.ndarray,
+    tmp_path: Path,
+    default_type: Callable[[torch.dtype], None],
+) -> None:
+    checkpoint.save(tmp_path / "model", stirred_model, {"name": "stirred"})
+    audio, options = long_noise[:, :30_000], {"device": "cpu", "precision": "float32", "refine": 3}
+
+    def separate() -> np.ndarray:
+        separator = Separator.from_pretrained(tmp_path / "model", **options)
+        return np.stack(list(separator.separate(audio, RATE).values()))
+
+    expected = separate()
+    for dtype in (torch.float64, torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            np.testing.assert_array_equal(separate(), expected)
+        default_type(dtype)
+        np.testing.assert_array_equal(separate(), expected)
+        with torch.device("meta"):
+            np.testing.assert_array_equal(separate(), expected)
+
+
+def test_a_stem_that_is_kept_keeps_no_other(separator: Separator, noise: np.ndarray) -> None:
+    stem = separator.separate(noise, RATE)["vocals"]
+    assert (stem if stem.base is None else stem.base).nbytes == noise.nbytes
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg"])
+def test_all_is_told_done_when_the_stems_have_their_names(
+    tmp_path: Path, separator: Separator, long_noise: np.ndarray, format: str
+) -> None:
+    soundfile.write(tmp_path / "song.wav", long_noise.T, RATE)
+    told: list[tuple[float, bool]] = []
+
+    def progress(done: Progress) -> None:
+        told.append((done, (tmp_path / "song" / f"drums.{format}").exists()))
+
+    separator.separate_file(tmp_path / "song.wav", tmp_path, format=format, progress=progress)
+    assert told[-1] == (1, True)
+    assert all(fraction < 1 and not there for fraction, there in told[:-1])
+
+
+def test_what_is_only_read_is_not_yet_done(
+    tmp_path: Path, tiny_model: SeparationVAE, long_noise: np.ndarray
+) -> None:
+    soundfile.write(tmp_path / "song.wav", long_noise.T, RATE)
+    told: list[float] = []
+    one_chunk = Separator(tiny_model, "cpu", precision="float32", segment_s=60.0)
+    with (tmp_path / "vocals.wav").open("wb") as file:
+        one_chunk.separate_to(tmp_path / "song.wav", file, stem="vocals", progress=told.append)
+    assert told[-1] == 1
+    assert max(told[:-1]) == 0
 
 
 def test_a_matrix_is_an_array_too(separator: Separator, long_noise: np.ndarray) -> None:

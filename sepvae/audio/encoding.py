@@ -96,6 +96,16 @@ ENCODINGS = {
 }
 
 
+def check_format(name: str) -> None:
+    """Refuse the name of a format that is not written here.
+
+    Raises:
+        OutputError: it is.
+    """
+    if name not in ENCODINGS:
+        raise OutputError(f"unknown output format {name!r}, expected one of {', '.join(ENCODINGS)}")
+
+
 def choose_encoding(
     name: str, subtype: str | None, depth: str, channels: int, sample_rate: int
 ) -> tuple[Encoding, str]:
@@ -110,8 +120,7 @@ def choose_encoding(
     Raises:
         OutputError: the format does not exist or cannot hold this.
     """
-    if name not in ENCODINGS:
-        raise OutputError(f"unknown output format {name!r}, expected one of {', '.join(ENCODINGS)}")
+    check_format(name)
     encoding = ENCODINGS[name]
     if channels > encoding.max_channels:
         raise OutputError(

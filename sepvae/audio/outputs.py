@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sepvae.atomic import is_unfinished, locked, sweep, sync_folder
-from sepvae.audio.encoding import ENCODINGS, AudioWriter, Encoding, quantise
+from sepvae.audio.encoding import ENCODINGS, AudioWriter, Encoding, check_format, quantise
 from sepvae.audio.reader import BLOCK_FRAMES
 from sepvae.audio.resample import Resampler
 from sepvae.audio.tags import NO_TAGS, Tags
@@ -43,8 +43,9 @@ def output_paths(
         One path for each stem, all different.
 
     Raises:
-        OutputError: the template is wrong, or a path would leave the folder.
+        OutputError: the format is unknown, the template is wrong, or a path would leave the folder.
     """
+    check_format(ext)
     try:
         parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:

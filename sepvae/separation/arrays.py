@@ -16,7 +16,7 @@ from torch import Tensor
 from sepvae import checkpoint, pretrained
 from sepvae.audio import BLOCK_FRAMES, MAX_CHANNELS
 from sepvae.audio.resample import check_rate
-from sepvae.errors import ShapeError
+from sepvae.errors import OptionError, ShapeError
 from sepvae.models.device import autocast_dtype, find_device
 from sepvae.models.separation import SeparationModel
 from sepvae.progress import Meter, OnProgress
@@ -53,7 +53,7 @@ class ArraySeparator:
         model_sha256: hash of the weights' file; by default one of the weights themselves.
 
     Raises:
-        OptionError: the device is not there, or the precision is unknown.
+        OptionError: no model, the device is not there, or the precision is unknown.
     """
 
     def __init__(
@@ -66,6 +66,10 @@ class ArraySeparator:
         quality: Quality | None = None,
         model_sha256: str | None = None,
     ) -> None:
+        if not isinstance(model, SeparationModel):
+            raise OptionError(
+                f"expected a model, found {type(model).__name__}: from_pretrained loads one by its name"
+            )
         self.device = find_device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.segment_s = segment_s
@@ -215,7 +219,11 @@ class ArraySeparator:
     ) -> dict[str, NDArray[Any]]:
         if not isinstance(audio, np.ndarray) or not np.issubdtype(audio.dtype, np.floating):
             found = audio.dtype if isinstance(audio, np.ndarray) else type(audio).__name__
-            raise ShapeError(f"expected an array of float samples, found {found}")
+            raise ShapeError(
+                f"expected an array of float samples, full scale 1 (16-bit integers divided by 32768), found {found}"
+            )
+        if isinstance(audio, np.ma.MaskedArray):
+            raise ShapeError("expected an array without a mask")
         if not 1 <= audio.ndim <= 3 or audio.size == 0:
             raise ShapeError(f"expected samples [B, C, L], [C, L] or [L], found {list(audio.shape)}")
         batch = np.asarray(audio).reshape((1,) * (3 - audio.ndim) + audio.shape)
@@ -225,16 +233,18 @@ class ArraySeparator:
         if not np.isfinite(batch).all():
             raise ShapeError("the samples hold NaN or infinite values")
         sample_rate = check_rate(sample_rate)
-        stems = np.empty((len(self.sources), *batch.shape), audio.dtype)
+        stems = {source: np.empty(batch.shape, audio.dtype) for source in self.sources}
         for index, signal in enumerate(batch):
             stream = self.stream(sample_rate, channels, present=present)
             done = 0
             for start in range(0, length + BLOCK_FRAMES, BLOCK_FRAMES):
                 block = signal[:, start : start + BLOCK_FRAMES]
                 out = stream.push(block) if start < length else stream.finish()
-                stems[:, index, :, done : done + out.shape[-1]] = out
+                for stem, part in zip(stems.values(), out, strict=True):
+                    stem[index, :, done : done + out.shape[-1]] = part
                 done += out.shape[-1]
                 report((index + done / length) / len(batch))
             for remark in stream.remarks:
                 logger.warning(remark)
-        return {name: stem.reshape(audio.shape) for name, stem in zip(self.sources, stems, strict=True)}
+        report.finish()
+        return {name: stem.reshape(audio.shape) for name, stem in stems.items()}

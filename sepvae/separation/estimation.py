@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.separation.quality import Quality
-from sepvae.signal import gains, percussive, wiener
+from sepvae.signal import gains, loudness, percussive, wiener
 
 PERCUSSIVE_SOURCE = "drums"
 EVERY = 4
@@ -32,6 +32,8 @@ class Frames(NamedTuple):
 class Listener:
     """Log-variances of the sources in an STFT, as a quality wants them before gains are fitted.
 
+    The network hears every passage at one level (`sepvae.signal.loudness`), so a recording's own does not matter.
+
     Args:
         model: separation model in evaluation mode.
         quality: gives the levels that are heard, and the weight of evidence of hits.
@@ -50,7 +52,7 @@ class Listener:
         sources = model.config.sources
         self._model, self._quality, self._autocast = model, quality, autocast
         self._present = list(range(len(sources)) if present is None else present)
-        self._told = torch.zeros(1, len(sources))
+        self._told = torch.zeros(1, len(sources), dtype=torch.float32, device="cpu")
         self._told[:, self._present] = 1
         names = [sources[k] for k in self._present]
         hits = quality.percussive and PERCUSSIVE_SOURCE in names
@@ -58,26 +60,34 @@ class Listener:
 
     @property
     def context_frames(self) -> int:
-        """Frames on each side that a frame's variances depend on."""
-        return max(self._model.context_frames, 0 if self._drums is None else percussive.REACH)
+        """Frames on each side that a frame's variances depend on, a multiple of the model's `frame_multiple`."""
+        unit = self._model.frame_multiple
+        around = self._model.context_frames + loudness.REACH
+        if self._drums is not None:
+            around = max(around, percussive.REACH)
+        return -(-around // unit) * unit
 
     def __call__(self, X: Tensor, frames: slice) -> Frames:
         """Log-variances of some frames, the mean over the levels that are heard; the others are context.
 
-        Shape: X `[2, F, T]`.
+        Shape: X `[2, F, T]`, its first frame a multiple of the model's `frame_multiple`.
         """
-        levels_db, told = self._quality.levels_db, self._told.to(X.device)
-        P, P_side = self._model.band_powers(X[None])  # [1, 2, N, T], [1, N, T]
+        model, levels_db, told = self._model, self._quality.levels_db, self._told.to(X.device)
+        P, P_side = model.band_powers(X[None])  # [1, 2, N, T], [1, N, T]
+        power = P[0].mean(0)  # [N, T]
+        gain = loudness.gain_control(power, model.bands.sizes, model.config.n_fft)  # [T]
+        start = max(0, frames.start - model.context_frames) // model.frame_multiple * model.frame_multiple
+        near = slice(start, frames.stop + model.context_frames)  # what the network looks at
+        P, P_side = (gain * P)[..., near], (gain * P_side)[..., near]
+        inner = slice(frames.start - start, frames.stop - start)
         total = P.new_zeros(())
         for level_db in levels_db:
-            gain = 10 ** (level_db / 10)
+            level = 10 ** (level_db / 10)
             with _autocast(X.device, self._autocast):
-                found = self._model.log_variances_within(gain * P, gain * P_side, frames=frames, present=told)
+                found = model.log_variances_within(level * P, level * P_side, frames=inner, present=told)
             total = total + found[0, self._present]
-        if levels_db != (0.0,):
-            mean_db = sum(levels_db) / len(levels_db)
-            total = total / len(levels_db) - mean_db * math.log(10) / 10
-        power = P[0].mean(0)  # [N, T]
+        mean_db = sum(levels_db) / len(levels_db)
+        total = total / len(levels_db) - mean_db * math.log(10) / 10 - torch.log(gain[frames])
         if self._drums is not None:
             total[self._drums] += self._quality.percussive * percussive.percussiveness(power)[..., frames]
         return Frames(total, power[..., frames])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -91,7 +93,7 @@ class SeparationStream:
         )
         self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
         self._energy = self._residual_energy = 0.0
-        self._finished = False
+        self._end: str | None = None  # how it came to one
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -133,9 +135,9 @@ class SeparationStream:
         Shape: block `[C, n]` -> `[K, C, m]`, m may be 0.
 
         Raises:
-            ShapeError: wrong number of channels, or not float.
-            NonFiniteError: the model gave numbers that are not finite.
-            SepvaeError: the stream has been finished.
+            ShapeError: wrong number of channels, not float, NaN or infinite samples; the block is left out.
+            NonFiniteError: the model gave numbers that are not finite; the stream ends with that.
+            SepvaeError: the stream has been finished, or has ended with an error.
         """
         self._check_open()
         if not isinstance(block, np.ndarray):
@@ -143,8 +145,13 @@ class SeparationStream:
         if block.ndim != 2 or block.shape[0] != self._channels or not np.issubdtype(block.dtype, np.floating):
             expected = f"float samples [{self._channels}, n]"
             raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
+        with np.errstate(over="ignore"):
+            narrow = block.astype(np.float32)
+        if not np.isfinite(narrow).all():
+            raise ShapeError("the samples hold NaN or infinite values (or too large ones for 32-bit floats)")
         self._waiting.append(block.copy())
-        return self._add_residual(self._mean.push(block.astype(np.float32)), last=False)
+        with self._ending_at_errors():
+            return self._add_residual(self._mean.push(narrow), last=False)
 
     def finish(self) -> NDArray[Any]:
         """Return the rest of the stems; nothing can be pushed afterwards.
@@ -153,12 +160,23 @@ class SeparationStream:
             SepvaeError: it was called before.
         """
         self._check_open()
-        self._finished = True
-        return self._add_residual(self._mean.finish(), last=True)
+        with self._ending_at_errors():
+            stems = self._add_residual(self._mean.finish(), last=True)
+        self._end = "been finished"
+        return stems
 
     def _check_open(self) -> None:
-        if self._finished:
-            raise SepvaeError("the stream has been finished")
+        if self._end is not None:
+            raise SepvaeError(f"the stream has {self._end}")
+
+    @contextmanager
+    def _ending_at_errors(self) -> Iterator[None]:
+        """Take nothing more after an error: what came behind the hole would be out of place."""
+        try:
+            yield
+        except BaseException:
+            self._end = "ended with an error"
+            raise
 
     @np.errstate(over="ignore", invalid="ignore")  # what is not finite is found at the end
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:

@@ -106,10 +106,14 @@ class View:
 
     def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
         pairs = []
-        with torch.inference_mode():
+        device = self._model.stft.window.device
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, enabled=False),
+        ):  # the caller's is not for this
             for index, pair_filter in enumerate(self._filters):
                 pair = block[2 * index : 2 * index + 2]
-                x = torch.tensor(pair, device=self._model.stft.window.device).expand(2, -1)
+                x = torch.tensor(pair, device=device).expand(2, -1)
                 out = pair_filter.push(x)
                 if last:
                     out = torch.cat([out, pair_filter.finish()], dim=-1)

@@ -38,10 +38,11 @@ def equaliser(bands: Bands, sample_rate: int, count: int = EQUALISER_BANDS) -> T
     Shape: `[E, N]`, E = count.
     """
     n_fft = 2 * (bands.n_bins - 1)
-    middle = torch.zeros(bands.count).index_add_(0, bands.index.cpu(), torch.arange(bands.n_bins).float())
+    bins = torch.arange(bands.n_bins, dtype=torch.float32, device="cpu")
+    middle = torch.zeros_like(bins[: bands.count]).index_add_(0, bands.index.cpu(), bins)
     hertz = (middle / bands.sizes.cpu() * sample_rate / n_fft).clamp(min=LOWEST_HZ)
     octave = torch.log2(hertz / LOWEST_HZ)  # [N]
-    centres = torch.linspace(0, float(octave.max()), count)
+    centres = torch.linspace(0, float(octave.max()), count, dtype=torch.float32, device="cpu")
     width = float(centres[1] - centres[0])
     triangles = (1 - (octave - centres[:, None]).abs() / width).clamp(min=0)
     return (triangles / triangles.sum(0)).to(bands.sizes.device)
@@ -114,5 +115,6 @@ def crossfade(first: int, last: int, window: int) -> Tensor:
 
     Shape: `[last - first]`.
     """
-    distance = (torch.arange(first, last) - window * HALF_WINDOW).abs().clamp(max=HALF_WINDOW)
+    frames = torch.arange(first, last, dtype=torch.float32, device="cpu")
+    distance = (frames - window * HALF_WINDOW).abs().clamp(max=HALF_WINDOW)
     return 0.5 + 0.5 * torch.cos(distance * (math.pi / HALF_WINDOW))

@@ -39,7 +39,9 @@ def griffin_lim(
     """
     if magnitude.ndim != 3 or iterations < 0 or not 0 <= momentum < 1:
         raise ShapeError("expected magnitudes [C, F, T], iterations >= 0 and 0 <= momentum < 1")
-    phase = 2 * math.pi * torch.rand(magnitude.shape[1:], generator=generator)
+    phase = (
+        2 * math.pi * torch.rand(magnitude.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+    )
     angle = torch.polar(torch.ones_like(phase), phase).to(magnitude.device).expand(magnitude.shape)
     previous = torch.zeros_like(angle)
     for _ in range(iterations):
