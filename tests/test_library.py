@@ -219,7 +219,8 @@ def test_a_device_without_memory_gets_shorter_chunks_and_the_same_stems(
     loud_at_the_end = long_noise[:, :length] * np.linspace(0, 1, length, dtype=np.float32) ** 2
     separator = Separator(stirred_model, "cpu", precision="float32", segment_s=1.0, quality=quality)
     expected = separator.separate(loud_at_the_end, RATE)
-    frames = 2 * mask_stream(stirred_model, quality).context_frames + 16  # little more than a chunk has to see
+    around = mask_stream(stirred_model, quality).context_frames
+    frames = 2 * around + 16  # little more than what a chunk has to see
     device = SmallDevice(stirred_model, frames, monkeypatch, step, from_call)
     stems = separator.separate(loud_at_the_end, RATE)
     assert device.refused > 0
