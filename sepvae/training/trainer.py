@@ -27,6 +27,7 @@ from sepvae.training.callbacks import (
     AtomicCheckpoints,
     Compile,
     Examples,
+    FiniteLoss,
     FrozenExport,
     LastCheckpoint,
     WeightEMA,
@@ -138,7 +139,7 @@ def callbacks(
     """
     folder, validates = run_dir / "checkpoints", any(map(len, data.valid))
     average = WeightEMA(settings.ema_decay, settings.ema_start)
-    made: list[Callback] = [average]
+    made: list[Callback] = [FiniteLoss(), average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
     if validates:

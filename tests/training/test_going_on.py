@@ -10,9 +10,10 @@ import torch
 
 from sepvae.card import read_card
 from sepvae.data.mixing import ExcerptStream, Mixture
-from sepvae.errors import RecipeError
+from sepvae.errors import NonFiniteError, RecipeError
 from sepvae.training import records, run
-from sepvae.training.modules import VAEModule
+from sepvae.training.callbacks import AtomicCheckpoints
+from sepvae.training.modules import MaskModule, VAEModule
 
 Settings = Callable[..., list[str]]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
@@ -179,3 +180,50 @@ def test_a_separation_from_vaes_that_have_changed_is_not_taken_for_finished(
     run.train("stems", settings(tmp_path / "run", *chain))
     with pytest.raises(RecipeError, match="separation holds a run with another init"):
         run.train("stems", settings(tmp_path / "run", *chain, "vae.optim.max_steps=6"))
+
+
+def no_number_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make the loss NaN from this step on."""
+    whole = MaskModule.training_step
+
+    def broken(self: MaskModule, batch: Mixture, index: int) -> torch.Tensor:
+        loss = whole(self, batch, index)
+        return loss * float("nan") if self.global_step >= step else loss
+
+    monkeypatch.setattr(MaskModule, "training_step", broken)
+
+
+@pytest.mark.parametrize("often", ["trainer.val_every=100", "trainer.val_every=2", "data.valid=[]"])
+def test_a_loss_that_is_no_number_ends_the_training_and_the_last_checkpoint_goes_on(
+    often: str, settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = settings(tmp_path / "run", "optim.max_steps=8", "trainer.checkpoint_every=2", often)
+    with monkeypatch.context() as patch:
+        no_number_from(patch, 5)
+        with pytest.raises(NonFiniteError, match=r"not finite at step 6; .* smaller optim\.lr=") as caught:
+            run.train("music/mask_net", recipe)
+    assert "\n" not in str(caught.value)
+    found = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert found["global_step"] == 4
+    assert all(tensor.isfinite().all() for tensor in found["state_dict"].values())
+    assert not (tmp_path / "run" / "model").exists()
+    after = weights(run.train("music/mask_net", recipe))
+    assert all(tensor.isfinite().all() for tensor in after.values())
+
+
+def test_a_loss_that_is_no_number_is_found_where_terms_are_logged(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_number_from(monkeypatch, 1)
+    rare = ["optim.max_steps=50", "trainer.checkpoint_every=50", "trainer.val_every=50"]
+    with pytest.raises(NonFiniteError, match="the loss is not finite at step 20"):
+        run.train("music/mask_net", settings(tmp_path / "run", *rare))
+
+
+@pytest.mark.parametrize("part", ["state_dict", "current_model_state"])
+def test_weights_that_are_not_finite_replace_no_checkpoint(part: str, tmp_path: Path) -> None:
+    path, writer = tmp_path / "last.ckpt", AtomicCheckpoints()
+    writer.save_checkpoint({"global_step": 1, part: {"a": torch.ones(2)}}, path)
+    with pytest.raises(NonFiniteError, match="the weights are not finite at step 2"):
+        writer.save_checkpoint({"global_step": 2, part: {"a": torch.tensor([1.0, torch.inf])}}, path)
+    assert torch.load(path, weights_only=True)["global_step"] == 1
