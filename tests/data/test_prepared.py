@@ -97,7 +97,34 @@ def test_what_the_raw_data_has_no_more_is_removed_and_named(
         f"valid/{others[0]}",
     }
     assert (out / "train" / "mine").is_dir()
-    assert f"removed train/{others[2]}: the raw data has it no more" in caplog.text
+    assert f"removed train/{others[2]}: the raw data has it no more" in caplog.messages
+    heard = "models trained on the old set have heard it"
+    assert f"removed train/{others[0]}: moved from train to valid: {heard}" in caplog.messages
+    assert f"removed valid/{valid}: moved from valid to train" in caplog.messages
+
+
+def test_a_track_that_two_splits_had_has_not_moved_when_one_lacks_it(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "valid"):
+        shutil.copytree(raw / "a", tmp_path / "split" / split / "a")
+        shutil.copytree(raw / "b", tmp_path / "split" / split / "b")
+    made(tmp_path / "split", tmp_path / "out")
+    shutil.rmtree(tmp_path / "split" / "train" / "a")
+    made(tmp_path / "split", tmp_path / "out")
+    assert "removed train/a: the raw data has it no more" in caplog.messages
+
+
+def test_a_track_that_has_become_unreadable_is_removed_as_such(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(raw, tmp_path / "out")
+    tracks = DATASETS["stems"].tracks(raw)
+    monkeypatch.setattr(type(DATASETS["stems"]), "tracks", lambda self, root: tracks)
+    (raw / "b" / "voice.flac").unlink()
+    made(raw, tmp_path / "out")
+    (removed,) = (text for text in caplog.messages if text.startswith("removed"))
+    assert removed.endswith("/b: it cannot be read any more")
 
 
 def test_other_settings_are_refused_by_what_differs(raw: Path, tmp_path: Path) -> None:

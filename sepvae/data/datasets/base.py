@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -254,7 +255,14 @@ def locate(root: Path, *markers: str, inside: Sequence[str] = ()) -> Path:
 
 
 def held_out(names: Iterable[str], share: float) -> set[str]:
-    """The names that a data set without splits keeps for validation: spread evenly, at least one of two or more."""
-    ordered = sorted(names)
-    count = min(max(round(share * len(ordered)), 1), len(ordered) - 1) if share > 0 else 0
-    return {ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count)}
+    """The names that a data set without splits keeps for validation, at least one of two or more.
+
+    Those with the smallest hashes, so that a name more or less changes one of them at most.
+    """
+    ordered = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+    return set(ordered[: held_out_count(len(ordered), share)])
+
+
+def held_out_count(count: int, share: float) -> int:
+    """How many of some tracks are a share of them: at least one of two or more, never all; none for a share of 0."""
+    return min(max(round(share * count), 1), count - 1) if share > 0 else 0

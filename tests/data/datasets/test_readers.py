@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -291,11 +292,29 @@ def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(lay
     assert stems["drums"].shape == stems["flute"].shape
 
 
-def test_one_name_is_never_held_out_and_a_share_is_spread() -> None:
+def test_one_name_is_never_held_out_and_two_keep_one() -> None:
     assert held_out(["a"], 0.1) == set()
     assert held_out(["b", "a"], 0.1) == {"b"}
     assert len(held_out(map(str, range(100)), 0.1)) == 10
     assert held_out(map(str, range(100)), 0.0) == set()
+
+
+def test_one_name_more_changes_one_of_those_held_out_at_most() -> None:
+    names = [f"song {index}" for index in range(60)]
+    for count in range(2, len(names)):
+        before, after = held_out(names[:count], 0.1), held_out(names[: count + 1], 0.1)
+        assert len(before - after) <= 1
+        assert len(after - before) <= 1
+    assert held_out(reversed(names), 0.1) == held_out(names, 0.1)
+
+
+def test_moisesdb_is_split_by_the_order_of_its_ids(tmp_path: Path) -> None:
+    for index in range(20):
+        put_noise(tmp_path / f"{index:04d}" / "bass" / "0.wav")
+        stems = [{"stemName": "bass", "tracks": [{"id": "0", "extension": "wav"}]}]
+        (tmp_path / f"{index:04d}" / "data.json").write_text(json.dumps({"stems": stems}))
+    kept = [name for name in by_name(DATASETS["moisesdb"], tmp_path) if not name.startswith("train")]
+    assert kept == ["valid/0004", "test/0005", "valid/0014", "test/0015"]
 
 
 def test_options_are_checked() -> None:
