@@ -97,6 +97,9 @@ def prepare(
         raise DataError(f"the prepared set cannot lie in the raw data: {out}")
     settings = Settings(dataset, sample_rate or dataset.sample_rate, channels or dataset.channels)
     tracks = dataset.tracks(root)
+    for problem in dataset.expected(root, tracks):
+        if problem.kind == "note":
+            logger.warning("%s: %s", problem.where.relative_to(root).as_posix(), problem.what)
     try:
         _check_settings(settings, out)
         for split in {track.split for track in tracks}:

@@ -194,6 +194,15 @@ def test_what_cannot_be_read_is_left_out_and_named(
     assert "left out" in caplog.text
 
 
+def test_songs_that_lie_too_deep_are_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (raw / "album").mkdir()
+    (raw / "b").rename(raw / "album" / "b")
+    made(raw, tmp_path / "out")
+    assert "album: no audio directly in it, audio lies deeper, left out" in caplog.messages
+
+
 def test_a_raw_file_that_vanishes_costs_its_track(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,7 @@ class Dataset(ABC):
         return tuple(sorted({source for track in tracks for source in track.stems}))
 
     def expected(self, root: Path, tracks: Sequence[RawTrack]) -> Iterator[Problem]:
-        """What the real dataset has and this folder lacks, beside the files that each track names."""
+        """What the real dataset has and this folder lacks, beside the files of each track; notes on what is ignored."""
         yield from ()
 
     def render(self, track: RawTrack, sample_rate: int, channels: int) -> dict[str, np.ndarray]:

@@ -317,6 +317,37 @@ def test_moisesdb_is_split_by_the_order_of_its_ids(tmp_path: Path) -> None:
     assert kept == ["valid/0004", "test/0005", "valid/0014", "test/0015"]
 
 
+@pytest.mark.parametrize("song", ["album/vocals.wav", "album/one/vocals.wav", "valid/vocals.wav"])
+def test_splits_and_songs_side_by_side_are_refused(tmp_path: Path, song: str) -> None:
+    put_noise(tmp_path / "train" / "a" / "vocals.wav")
+    (tmp_path / "artwork").mkdir()
+    (tmp_path / "test").mkdir()
+    assert set(by_name(DATASETS["stems"], tmp_path)) == {"train/a"}
+    put_noise(tmp_path / song)
+    with pytest.raises(DataError, match=r"train holds tracks of a split, but .* lies beside it: move every"):
+        DATASETS["stems"].tracks(tmp_path)
+
+
+def test_a_song_may_be_called_like_a_split(tmp_path: Path) -> None:
+    for name in ("test", "song"):
+        put_noise(tmp_path / name / "vocals.wav")
+    assert {track.name for track in DATASETS["stems"].tracks(tmp_path)} == {"test", "song"}
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_audio_that_lies_too_deep_is_noted(tmp_path: Path, split: str) -> None:
+    dataset = DATASETS["stems"]
+    put_noise(tmp_path / f"{split}album" / "one" / "vocals.wav")
+    with pytest.raises(DataError, match=r"train, valid, test there; .*album: no audio directly in it"):
+        dataset.tracks(tmp_path)
+    put_noise(tmp_path / f"{split}song" / "vocals.wav")
+    (note,) = dataset.expected(tmp_path, dataset.tracks(tmp_path))
+    assert (note.kind, note.where) == ("note", tmp_path / f"{split}album")
+    if split:
+        put_noise(tmp_path / split / "vocals.wav")
+        assert "audio beside the folders" in next(iter(dataset.expected(tmp_path, ()))).what
+
+
 def test_options_are_checked() -> None:
     with pytest.raises(DataError, match="musdb18 has no option 'rate'"):
         DATASETS["musdb18"].with_options({"rate": "1"})
