@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sepvae.audio import AUDIO_ENDINGS
+from sepvae.card import SOURCE_NAME, WHAT_A_NAME_HAS
 from sepvae.data.corpora import pad_together, resample
 from sepvae.data.datasets.decode import decode
 from sepvae.errors import DataError
@@ -226,14 +227,20 @@ def file_of(folder: Path, stem: str, extensions: Iterable[str] = (".wav", ".flac
 
 
 def check_names(tracks: Iterable[RawTrack]) -> None:
-    """Refuse sources whose names differ only in case: they are hardly meant apart, and some file systems mix them up.
+    """Refuse names that no model's source can have, and such as differ only in case.
+
+    The latter are hardly meant apart, and some file systems mix them up.
 
     Raises:
-        DataError: naming both, each with a file.
+        DataError: naming them, each with a file.
     """
     first: dict[str, tuple[str, Path]] = {}
     for track in tracks:
         for source, files in track.stems.items():
+            if not SOURCE_NAME.fullmatch(source):
+                raise DataError(
+                    f"{source!r:.80} cannot be the name of a source: {WHAT_A_NAME_HAS}; {files[0].path}"
+                )
             same, path = first.setdefault(source.casefold(), (source, files[0].path))
             if same != source:
                 raise DataError(

@@ -278,6 +278,20 @@ def test_solos_whose_sources_differ_only_in_case_are_refused(tmp_path: Path) -> 
         DATASETS["solos"].tracks(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["stems", "solos"])
+def test_names_that_no_model_takes_are_refused_with_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / ("song/bass&gtr.wav" if name == "stems" else "bass&gtr/one.wav")
+    put_noise(path)
+    with pytest.raises(DataError, match=r"'bass&gtr' cannot be the name of a source: .*; .*\.wav"):
+        DATASETS[name].tracks(tmp_path)
+
+
+def test_groups_of_classes_have_names_that_models_take(layouts: Layouts) -> None:
+    mapped = DATASETS["slakh2100"].with_options({"map": "Guitar=a&b"})
+    with pytest.raises(DataError, match=r"'a&b' cannot be the name of a source: .*S00\.flac"):
+        mapped.tracks(layouts("slakh2100"))
+
+
 def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(layouts: Layouts) -> None:
     dataset = DATASETS["solos"]
     tracks = dataset.tracks(layouts("solos"))
