@@ -116,8 +116,22 @@ def prepare(
         )
     _remove_others(dataset, made, skipped, out)
     if not any(track.split == "valid" for track in made):
-        logger.warning("no track is kept for validation: train with data.valid=[]")
+        _warn_of_no_validation([name for name in skipped if name.startswith("valid/")])
     return _write_manifest(settings, made, skipped, out)
+
+
+def _warn_of_no_validation(lost: Sequence[str], most: int = 5) -> None:
+    """Say that there is nothing to validate on, and which tracks were meant for it and could not be read."""
+    if not lost:
+        logger.warning("no track is kept for validation: train with data.valid=[]")
+        return
+    more = f" and {len(lost) - most} more" if len(lost) > most else ""
+    logger.warning(
+        "no track is kept for validation, since these cannot be read: %s%s; "
+        "repair or remove them and prepare again, or train with data.valid=[]",
+        ", ".join(lost[:most]),
+        more,
+    )
 
 
 def _check_settings(settings: Settings, out: Path) -> None:

@@ -235,6 +235,18 @@ def test_a_set_without_validation_says_so(
     assert "data.valid=[]" in caplog.text
 
 
+def test_tracks_held_out_that_cannot_be_read_are_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (held,) = made(raw, tmp_path / "whole")["splits"]["valid"]
+    (raw / held / "voice.flac").write_bytes(b"fLaC and nothing more")
+    assert set(made(raw, tmp_path / "out")["splits"]) == {"train"}
+    (text,) = (text for text in caplog.messages if "validation" in text)
+    assert f"cannot be read: valid/{held}; repair or remove them" in text
+    shutil.rmtree(raw / held)
+    assert len(made(raw, tmp_path / "out")["splits"]["valid"]) == 1
+
+
 def test_folders_that_do_not_fit_are_refused(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         made(tmp_path / "nowhere", tmp_path / "out")
