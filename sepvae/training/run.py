@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sepvae import checkpoint
 from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
-from sepvae.errors import RecipeError
+from sepvae.errors import RecipeError, SepvaeError
 from sepvae.models.build import build
 from sepvae.models.features import LevelScale
 from sepvae.models.separation import SeparationModel, SeparationVAE
@@ -153,7 +154,7 @@ def fit(config: DictConfig) -> Path:
         warnings.filterwarnings("ignore", ".*treespec.*")  # Lightning's own use of a torch interface
         # A run folder that is not empty, and a metric that is zero on all ranks, are as they should be.
         warnings.filterwarnings("ignore", ".*(exists and is not empty|across ranks is zero).*")
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        _run(trainer, module, data, resume)
     if trainer.is_global_zero:
         best = config.trainer.export == "best"
         steps = take_best(module, run_dir) if best else trainer.global_step
@@ -168,6 +169,30 @@ def fit(config: DictConfig) -> Path:
         records.write_state(run_dir, config, finished=True)
     trainer.strategy.barrier()
     return folder
+
+
+def _run(
+    trainer: lightning.Trainer, module: SpectrogramModule, data: MixtureData, resume: Path | None
+) -> None:
+    """Train, with what ends a training as it was before Lightning and the loader's processes dressed it up.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which Lightning turns into `sys.exit(1)`.
+        SepvaeError: also of a process that loads data, without its traceback.
+    """
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, on_interrupt)  # Lightning had it ignored
+        raise KeyboardInterrupt from None
+    except SepvaeError as error:
+        lines = str(error).splitlines()
+        if len(lines) == 1:
+            raise
+        raise type(error)(lines[-1].partition(": ")[2]) from error  # the last line of the traceback there
 
 
 def _model(config: DictConfig) -> SeparationModel:

@@ -2,18 +2,26 @@
 
 import logging
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from click.testing import CliRunner
 
 from sepvae.card import read_card
+from sepvae.cli import cli
 from sepvae.data.mixing import ExcerptStream, Mixture
-from sepvae.errors import NonFiniteError, RecipeError
+from sepvae.errors import DataError, NonFiniteError, RecipeError
 from sepvae.training import records, run
 from sepvae.training.callbacks import AtomicCheckpoints
+from sepvae.training.data import MixtureData
 from sepvae.training.modules import MaskModule, VAEModule
+from sepvae.training.recipe import compose
+from sepvae.training.trainer import build_trainer
 
 Settings = Callable[..., list[str]]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
@@ -180,6 +188,39 @@ def test_a_separation_from_vaes_that_have_changed_is_not_taken_for_finished(
     run.train("stems", settings(tmp_path / "run", *chain))
     with pytest.raises(RecipeError, match="separation holds a run with another init"):
         run.train("stems", settings(tmp_path / "run", *chain, "vae.optim.max_steps=6"))
+
+
+def test_an_interrupt_is_told_as_such_and_the_same_command_goes_on(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = settings(tmp_path / "run", "optim.max_steps=6", "trainer.val_every=100")
+    draw, before = ExcerptStream.batch, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self: ExcerptStream, index: int, rows: range | None = None) -> Mixture:
+        if index == 3:
+            signal.raise_signal(signal.SIGINT)
+        return draw(self, index, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExcerptStream, "batch", interrupted)
+        result = CliRunner().invoke(cli, ["train", "music/mask_net", *recipe])
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1].startswith("interrupted; what was finished is kept")
+    assert signal.getsignal(signal.SIGINT) == before
+    assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 6
+
+
+def test_what_a_loading_process_says_is_one_line(settings: Settings, songs: Path, tmp_path: Path) -> None:
+    shutil.copytree(songs, tmp_path / "songs")
+    for path in (tmp_path / "songs" / "train" / "song").iterdir():
+        soundfile.write(path, np.full((8000, 2), np.nan), 8000, subtype="FLOAT")
+    config = compose(
+        "music/vae", settings(tmp_path / "run", f"data.root={tmp_path / 'songs'}", "data.workers=1")
+    )
+    module = run.build_module(config)
+    data = MixtureData(config, module.model)
+    with pytest.raises(DataError, match=r"^NaN or infinite samples in .*\.wav$"):
+        run._run(build_trainer(config, data, tmp_path / "run"), module, data, None)
 
 
 def no_number_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
