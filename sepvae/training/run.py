@@ -58,6 +58,7 @@ def train(recipe: str, overrides: Sequence[str] = ()) -> Path:
     Raises:
         RecipeError, DataError, CheckpointError: before anything starts.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     todo = with_solo_stage(plan(recipe, overrides), recipe, overrides)
     for config in todo.stages:
         if config.stage == "added":
@@ -122,7 +123,7 @@ def check(config: DictConfig) -> None:
     typed(TrainerConfig, config.trainer, "trainer")
     typed(OptimConfig, config.optim, "optim")
     typed(LossConfig, config.losses, "losses")
-    MixtureData(config, _model(config))
+    build_trainer(config, MixtureData(config, _model(config)), Path(config.run_dir))
 
 
 def fit(config: DictConfig) -> Path:
@@ -132,8 +133,8 @@ def fit(config: DictConfig) -> Path:
     if records.is_finished(config):
         logger.info("%s is finished; to train it anew remove it, or give another run_dir=", run_dir)
         return folder
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
+    typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
