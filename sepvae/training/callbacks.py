@@ -14,19 +14,34 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from sepvae.atomic import whole_file
-from sepvae.errors import NonFiniteError, RecipeError
+from sepvae.errors import CheckpointError, NonFiniteError, OutputError, RecipeError
 from sepvae.evaluation.plots import spectrograms
 from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.separation import SeparationModel
 
 WEIGHTS = ("state_dict", "current_model_state")
 """Where a checkpoint holds weights: their average, and those that train."""
+PARTS = {
+    "callbacks",
+    "epoch",
+    "global_step",
+    "loops",
+    "lr_schedulers",
+    "optimizer_states",
+    "pytorch-lightning_version",
+    "state_dict",
+}
+"""What every checkpoint of a training has."""
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it, so that a kill at any moment leaves a whole one.
 
     Weights that are not finite are a `NonFiniteError`, and what was there stays.
+
+    Raises:
+        OutputError: a checkpoint cannot be written.
+        CheckpointError: the one to go on from is none, or damaged.
     """
 
     def save_checkpoint(
@@ -35,9 +50,43 @@ class AtomicCheckpoints(TorchCheckpointIO):
         if not all_finite([tensor for part in WEIGHTS for tensor in checkpoint.get(part, {}).values()]):
             raise diverged("the weights are", checkpoint["global_step"])
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as file:
-            torch.save(checkpoint, file)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch hides the system's error in its own
+            hidden = error if isinstance(error, OSError) else error.__context__
+            reason = hidden.strerror if isinstance(hidden, OSError) else str(error).partition("\n")[0]
+            raise OutputError(f"{target}: cannot be written ({reason})") from error
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if not weights_only:  # what a process of Lightning's hands back, which is no whole checkpoint
+            return super().load_checkpoint(Path(path), weights_only=True)
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint of a training holds, on the CPU; no code in it runs.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # what damage leads to cannot be foreseen
+        raise damaged(path) from error
+    if not isinstance(found, dict) or not found.keys() >= PARTS:
+        raise damaged(path)
+    return found
+
+
+def damaged(path: str | os.PathLike[str], what: str = "damaged") -> CheckpointError:
+    """The error of a checkpoint that nothing can go on from, with the way out."""
+    return CheckpointError(f"{path}: {what}; remove it to begin anew, or give another run_dir=")
 
 
 def all_finite(tensors: Sequence[Tensor]) -> bool:

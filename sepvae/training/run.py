@@ -25,6 +25,7 @@ from sepvae.models.widening import widened
 from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SpectrogramModule, mean_levels
+from sepvae.training.callbacks import read_checkpoint
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON_MODULES
 from sepvae.training.objectives import LossConfig, OptimConfig
@@ -296,8 +297,7 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> int:
     Returns:
         The steps that they were trained for.
     """
-    best = run_dir / "checkpoints" / "best.ckpt"
-    found = torch.load(best, map_location=module.device, weights_only=True)
+    found = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
     module.load_state_dict(found["state_dict"])
     return int(found["global_step"])
 

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from sepvae.card import read_card
 from sepvae.cli import cli
 from sepvae.data.mixing import ExcerptStream, Mixture
-from sepvae.errors import DataError, NonFiniteError, RecipeError
+from sepvae.errors import CheckpointError, DataError, NonFiniteError, OutputError, RecipeError
 from sepvae.training import records, run
 from sepvae.training.callbacks import AtomicCheckpoints
 from sepvae.training.data import MixtureData
@@ -221,6 +222,69 @@ def test_what_a_loading_process_says_is_one_line(settings: Settings, songs: Path
     data = MixtureData(config, module.model)
     with pytest.raises(DataError, match=r"^NaN or infinite samples in .*\.wav$"):
         run._run(build_trainer(config, data, tmp_path / "run"), module, data, None)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def foreign(path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, path)
+
+
+def of_another_model(path: Path) -> None:
+    found = torch.load(path, weights_only=True)
+    torch.save({**found, "state_dict": {"a": torch.zeros(1)}}, path)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, foreign, of_another_model])
+def test_a_checkpoint_that_nothing_can_go_on_from_is_told_with_the_way_out(
+    damage: Callable[[Path], None], settings: Settings, tmp_path: Path
+) -> None:
+    run.train("music/mask_net", settings(tmp_path / "run", "optim.max_steps=1"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    damage(last)
+    more = settings(tmp_path / "run", "optim.max_steps=2")
+    with pytest.raises(CheckpointError) as caught:
+        run.train("music/mask_net", more)
+    what = "of another model" if damage is of_another_model else "damaged"
+    assert str(caught.value) == f"{last}: {what}; remove it to begin anew, or give another run_dir="
+    last.unlink()
+    assert read_card(run.train("music/mask_net", more))["training"]["steps"] == 2
+
+
+def test_the_best_checkpoint_that_is_damaged_is_told_too(settings: Settings, tmp_path: Path) -> None:
+    more = ["trainer.export=best", "trainer.val_every=2"]
+    run.train("music/mask_net", settings(tmp_path / "run", *more))
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    emptied(best)
+    shutil.rmtree(tmp_path / "run" / "model")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: damaged"):
+        run.train("music/mask_net", settings(tmp_path / "run", *more))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_checkpoint_that_cannot_be_written_is_told_with_its_path(tmp_path: Path) -> None:
+    import resource
+
+    path, before = tmp_path / "last.ckpt", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OutputError) as caught:
+            AtomicCheckpoints().save_checkpoint({"a": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == f"{path}: cannot be written (File too large)"
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OutputError, match=r"file.last\.ckpt: cannot be written \(Not a directory|File exists"
+    ):
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "file" / "last.ckpt")
 
 
 def no_number_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
