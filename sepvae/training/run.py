@@ -227,7 +227,8 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
         The names of all tensors that were taken.
 
     Raises:
-        RecipeError: nothing of a model fits, or a stage that trains only a part lacks weights of the rest.
+        RecipeError: nothing of a model fits, or a stage that trains only a part, at first or ever, lacks weights of the
+            rest.
     """
     mine = model.state_dict()
     taken: dict[str, torch.Tensor] = {}
@@ -253,6 +254,12 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
     if config.stage in ("encoders", "added") and fresh:
         raise RecipeError(
             f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
+        )
+    random = sorted(name for name in fresh if name.startswith("vaes."))
+    if config.stage == "separation" and config.losses.frozen_steps > 0 and random:
+        raise RecipeError(
+            f"losses.frozen_steps={config.losses.frozen_steps} freezes VAEs that init= does not give ({random[0]}): "
+            "give an init= with VAEs of the same sources and shape, or losses.frozen_steps=0"
         )
     model.load_state_dict(taken, strict=False)
     return frozenset(taken)
