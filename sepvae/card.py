@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ FORMAT_VERSION = 1
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CARD_BYTES = 1 << 20
+SOURCE_NAME = re.compile(r"\w[\w +-]{0,63}")
+"""A source's name, which is that of a file and of a module."""
+WHAT_A_NAME_HAS = "expected letters, digits, spaces, _, + and -"
 REQUIRED: dict[str, type] = {"format_version": int, "model": dict, "weights": dict}
 OPTIONAL: dict[str, type] = {
     "name": str,

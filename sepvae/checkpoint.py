@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,15 @@ from torch import Tensor
 
 from sepvae.atomic import draft_folder, publish_folder, write_whole
 from sepvae.audio.resample import MAX_RATE, MIN_RATE
-from sepvae.card import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, check_card, read_card
+from sepvae.card import (
+    CARD_FILE,
+    FORMAT_VERSION,
+    SOURCE_NAME,
+    WEIGHTS_FILE,
+    WHAT_A_NAME_HAS,
+    check_card,
+    read_card,
+)
 from sepvae.errors import CheckpointError, OutputError
 from sepvae.models.build import build, config_dict
 from sepvae.models.separation import SeparationModel
@@ -32,7 +39,6 @@ _RANGES = {
     "trunk_blocks": (0, 32),
 }
 _MAX_SOURCES, _MAX_OVERLAP = 32, 32
-_SOURCE = re.compile(r"\w[\w +-]{0,63}")  # a name of a file and of a module
 
 
 def save(
@@ -146,10 +152,8 @@ def check_values(config: Mapping[str, Any]) -> None:
     if isinstance(sources, list) and len(sources) > _MAX_SOURCES:
         raise CheckpointError(f"expected at most {_MAX_SOURCES} sources, found {len(sources)}")
     for source in sources if isinstance(sources, list) else []:
-        if isinstance(source, str) and not _SOURCE.fullmatch(source):
-            raise CheckpointError(
-                f"{source!r:.80} cannot be the name of a source: expected letters, digits, spaces, _, + and -"
-            )
+        if isinstance(source, str) and not SOURCE_NAME.fullmatch(source):
+            raise CheckpointError(f"{source!r:.80} cannot be the name of a source: {WHAT_A_NAME_HAS}")
 
 
 def _read_weights(path: Path, declared: Mapping[str, Any]) -> dict[str, Tensor]:

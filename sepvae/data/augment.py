@@ -18,6 +18,7 @@ import soundfile
 import soxr
 
 from sepvae.data.effects import compress, saturate
+from sepvae.data.values import check_number, check_range
 from sepvae.errors import RecipeError
 
 Audio = np.ndarray
@@ -27,6 +28,15 @@ TONE_POINTS = (0.0, 60.0, 150.0, 400.0, 1000.0, 2500.0, 6000.0, 15000.0, 24000.0
 """Frequencies in hertz between which the random tone control is interpolated."""
 CODEC_FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III"), "vorbis": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS")}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+_BOUNDS: dict[str, Any] = {
+    "chance": {"least": 0, "most": 1},
+    "amount": {"least": 0, "most": 1},
+    "strength": {"least": 0, "most": 1},
+    "wet": {"least": 0},
+    "sd_db": {"least": 0},
+    "seconds": {"above": 0},
+    "release_s": {"above": 0},
+}
 
 
 class Step(Protocol):
@@ -261,9 +271,13 @@ class Codec:
     strength: Range = (0.2, 0.9)
 
     def __post_init__(self) -> None:
-        if unknown := set(self.formats) - set(CODEC_FORMATS):
+        known = isinstance(self.formats, tuple) and all(name in CODEC_FORMATS for name in self.formats)
+        if not known or not self.formats:
+            found = (
+                ", ".join(map(str, self.formats)) if isinstance(self.formats, tuple) else repr(self.formats)
+            )
             raise RecipeError(
-                f"codec formats are {', '.join(CODEC_FORMATS)}, found {', '.join(sorted(unknown))}"
+                f"codec formats are a list of {', '.join(CODEC_FORMATS)}, found {found or 'none'}"
             )
 
     def __call__(self, audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
@@ -362,15 +376,19 @@ class Effects:
         """Effects from the values of a recipe.
 
         Raises:
-            RecipeError: an unknown effect or setting.
+            RecipeError: an unknown effect or setting, or a value that cannot be.
         """
         defaults = cls()
         changed = {}
+        if not isinstance(values, Mapping):
+            raise RecipeError(f"data.mixing.effects must name effects, found {values!r}")
         for name, settings in values.items():
             if name not in {field.name for field in dataclasses.fields(cls)}:
                 raise RecipeError(
                     f"no effect {name!r}, there are {', '.join(f.name for f in dataclasses.fields(cls))}"
                 )
+            if not isinstance(settings, Mapping):
+                raise RecipeError(f"data.mixing.effects.{name} must have settings, found {settings!r}")
             tuples = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
             }
@@ -378,6 +396,8 @@ class Effects:
                 changed[name] = dataclasses.replace(getattr(defaults, name), **tuples)
             except TypeError as error:
                 raise RecipeError(f"effect {name}: {error}") from error
+            for key, value in tuples.items():
+                _check_setting(name, key, value)
         return dataclasses.replace(defaults, **changed)
 
     @property
@@ -390,6 +410,17 @@ class Effects:
     def any(self) -> bool:
         """Whether anything may happen at all."""
         return bool(self.steps) or self.pitch.chance > 0 or self.tempo.chance > 0
+
+
+def _check_setting(effect: str, key: str, value: Any) -> None:
+    """Refuse a value that an effect's setting cannot have."""
+    name, bounds = f"data.mixing.effects.{effect}.{key}", _BOUNDS.get(key, {})
+    if key == "formats":
+        return  # which a codec looks at itself
+    if key in ("chance", "sd_db", "rest"):
+        check_number(name, value, **bounds)
+    else:
+        check_range(name, value, **({"above": 0} if (effect, key) == ("tempo", "range") else bounds))
 
 
 OFF = Effects()

@@ -204,7 +204,7 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
         -> [2, L]
 
     Raises:
-        DataError: unreadable, or more than two channels.
+        DataError: unreadable, NaN or infinite, or more than two channels.
     """
     try:
         if (mapped := _mapped(path)) is not None:
@@ -213,6 +213,8 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
             audio = samples[start:stop].T * np.float32(1 / 32768)  # [C, L]
         else:
             audio, rate = _decoded(path, start, frames)
+            if not np.isfinite(audio).all():
+                raise DataError(f"NaN or infinite samples in {path}")
     except (soundfile.SoundFileError, OSError, RuntimeError, struct.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if audio.shape[0] > 2:

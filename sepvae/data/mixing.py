@@ -29,6 +29,7 @@ from sepvae.data.augment import (
     stretch,
 )
 from sepvae.data.corpora import Track, read_audio, scan
+from sepvae.data.values import check_number, check_range
 from sepvae.errors import DataError, RecipeError
 
 ACTIVE_RMS = 10 ** (-45 / 20)
@@ -78,18 +79,21 @@ class MixingConfig:
     effects: Effects = OFF
 
     def __post_init__(self) -> None:
-        if isinstance(self.effects, Mapping):
+        if not isinstance(self.effects, Effects):
             object.__setattr__(self, "effects", Effects.from_plain(self.effects))
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise RecipeError(f"data.mixing.batch_size must be above zero, found {self.batch_size!r}")
+        check_number("data.mixing.batch_size", self.batch_size, above=0, whole=True)
         for name in ("aligned", "silent", "solo", "doubled", "lacking", "speed_chance", "mono"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise RecipeError(f"data.mixing.{name} must be from 0 to 1, found {value!r}")
-        for name in ("level_db", "speed"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or len(value) != 2 or not value[0] <= value[1]:
-                raise RecipeError(f"data.mixing.{name} must be a range of two numbers, found {value!r}")
+            check_number(f"data.mixing.{name}", getattr(self, name), least=0, most=1)
+        for name in ("gain_sd_db", "tone_db"):
+            check_number(f"data.mixing.{name}", getattr(self, name), least=0)
+        check_range("data.mixing.level_db", self.level_db)
+        check_range("data.mixing.speed", self.speed, above=0)
+        if not isinstance(self.groups, Mapping) or not all(isinstance(key, str) for key in self.groups):
+            raise RecipeError(f"data.mixing.groups must map names to weights, found {self.groups!r}")
+        for key, weight in self.groups.items():
+            check_number(f"data.mixing.groups: the weight of {key!r}", weight, least=0)
+        if self.sounding is not None:
+            check_number("data.mixing.sounding", self.sounding, above=0, whole=True)
 
 
 @dataclass

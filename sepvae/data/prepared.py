@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,9 @@ def prepare(
         raise DataError(f"the prepared set cannot lie in the raw data: {out}")
     settings = Settings(dataset, sample_rate or dataset.sample_rate, channels or dataset.channels)
     tracks = dataset.tracks(root)
+    for problem in dataset.expected(root, tracks):
+        if problem.kind == "note":
+            logger.warning("%s: %s", problem.where.relative_to(root).as_posix(), problem.what)
     try:
         _check_settings(settings, out)
         for split in {track.split for track in tracks}:
@@ -111,10 +114,24 @@ def prepare(
         raise DataError(
             f"no track of {dataset.name} under {root} can be read; the first: {next(iter(skipped.values()))}"
         )
-    _remove_others(dataset, made, out)
+    _remove_others(dataset, made, skipped, out)
     if not any(track.split == "valid" for track in made):
-        logger.warning("no track is kept for validation: train with data.valid=[]")
+        _warn_of_no_validation([name for name in skipped if name.startswith("valid/")])
     return _write_manifest(settings, made, skipped, out)
+
+
+def _warn_of_no_validation(lost: Sequence[str], most: int = 5) -> None:
+    """Say that there is nothing to validate on, and which tracks were meant for it and could not be read."""
+    if not lost:
+        logger.warning("no track is kept for validation: train with data.valid=[]")
+        return
+    more = f" and {len(lost) - most} more" if len(lost) > most else ""
+    logger.warning(
+        "no track is kept for validation, since these cannot be read: %s%s; "
+        "repair or remove them and prepare again, or train with data.valid=[]",
+        ", ".join(lost[:most]),
+        more,
+    )
 
 
 def _check_settings(settings: Settings, out: Path) -> None:
@@ -137,16 +154,28 @@ def _check_settings(settings: Settings, out: Path) -> None:
         raise DataError(f"{out} was made with {'; '.join(changed)}")
 
 
-def _remove_others(dataset: Dataset, made: Sequence[RawTrack], out: Path) -> None:
-    """Take away tracks that an earlier run made of raw files that have gone, or that are in another split now."""
+def _remove_others(dataset: Dataset, made: Sequence[RawTrack], skipped: Mapping[str, str], out: Path) -> None:
+    """Take away tracks that an earlier run made and that are gone, unreadable or in another split now; say which."""
     keep = {out / track.split / track.name for track in made}
+    manifest = out / MANIFEST_NAME
+    before = _read_json(manifest).get("splits", {}) if manifest.is_file() else {}
+    now = {  # the splits in which a name is new
+        track.name: track.split for track in made if track.name not in before.get(track.split, {})
+    }
     for folder in sorted(out.glob("*/*/")):
         if folder in keep or folder.is_symlink() or folder.name.startswith("."):
             continue
         info = read_info(folder)
         if info.get("dataset") == dataset.name and "made_from" in info:
             shutil.rmtree(folder, ignore_errors=True)
-            logger.warning("removed %s: the raw data has it no more", folder.relative_to(out).as_posix())
+            name, split = folder.relative_to(out).as_posix(), folder.parent.name
+            why = "the raw data has it no more"
+            if name in skipped:
+                why = "it cannot be read any more"
+            elif folder.name in now:
+                heard = ": models trained on the old set have heard it" if split == "train" else ""
+                why = f"moved from {split} to {now[folder.name]}{heard}"
+            logger.warning("removed %s: %s", name, why)
 
 
 def _read_json(path: Path) -> dict:

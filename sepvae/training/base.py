@@ -19,6 +19,7 @@ from sepvae.models.permutation import best_order, in_order_of, take
 from sepvae.models.separation import SeparationModel
 from sepvae.signal import wiener
 from sepvae.signal.metrics import si_sdr
+from sepvae.training.callbacks import damaged
 from sepvae.training.objectives import LossConfig, OptimConfig, Targets, tone_weights
 
 SCORE = "score"
@@ -47,6 +48,12 @@ class SpectrogramModule(lightning.LightningModule):
         weights = tone_weights(model.config.n_fft, model.config.sample_rate, torch.tensor(TONE_POINTS))
         self.register_buffer("tone_weights", weights, persistent=False)  # [F, points]
         self.found: dict[tuple[int, str], float] = {}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose weights are not those of this model."""
+        theirs, mine = checkpoint["state_dict"], self.state_dict()
+        if {name: tensor.shape for name, tensor in theirs.items()} != {k: v.shape for k, v in mine.items()}:
+            raise damaged(self.trainer.ckpt_path or "the checkpoint", "of another model")
 
     def spectra(self, batch: Mixture) -> list[Tensor]:
         """STFT of each source with its random tone: `[B, C, F, T]`, T a multiple of what the model needs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,122 @@ import soundfile
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
 from sepvae.atomic import whole_file
-from sepvae.errors import RecipeError
+from sepvae.errors import CheckpointError, NonFiniteError, OutputError, RecipeError
 from sepvae.evaluation.plots import spectrograms
 from sepvae.models.blocks import BottomUp, UNet
 from sepvae.models.separation import SeparationModel
 
+WEIGHTS = ("state_dict", "current_model_state")
+"""Where a checkpoint holds weights: their average, and those that train."""
+PARTS = {
+    "callbacks",
+    "epoch",
+    "global_step",
+    "loops",
+    "lr_schedulers",
+    "optimizer_states",
+    "pytorch-lightning_version",
+    "state_dict",
+}
+"""What every checkpoint of a training has."""
+
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a kill at any moment leaves a whole one."""
+    """Writes a checkpoint beside its place and renames it, so that a kill at any moment leaves a whole one.
+
+    Weights that are not finite are a `NonFiniteError`, and what was there stays.
+
+    Raises:
+        OutputError: a checkpoint cannot be written.
+        CheckpointError: the one to go on from is none, or damaged.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
+        if not all_finite([tensor for part in WEIGHTS for tensor in checkpoint.get(part, {}).values()]):
+            raise diverged("the weights are", checkpoint["global_step"])
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(target) as file:
-            torch.save(checkpoint, file)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch hides the system's error in its own
+            hidden = error if isinstance(error, OSError) else error.__context__
+            reason = hidden.strerror if isinstance(hidden, OSError) else str(error).partition("\n")[0]
+            raise OutputError(f"{target}: cannot be written ({reason})") from error
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        if not weights_only:  # what a process of Lightning's hands back, which is no whole checkpoint
+            return super().load_checkpoint(Path(path), weights_only=True)
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint of a training holds, on the CPU; no code in it runs.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # what damage leads to cannot be foreseen
+        raise damaged(path) from error
+    if not isinstance(found, dict) or not found.keys() >= PARTS:
+        raise damaged(path)
+    return found
+
+
+def damaged(path: str | os.PathLike[str], what: str = "damaged") -> CheckpointError:
+    """The error of a checkpoint that nothing can go on from, with the way out."""
+    return CheckpointError(f"{path}: {what}; remove it to begin anew, or give another run_dir=")
+
+
+def all_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether no number is NaN or infinite; one wait for the device in all."""
+    found = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    return not found or bool(torch.stack(found).all())
+
+
+def diverged(what: str, step: int) -> NonFiniteError:
+    """The error of a training that has gone astray, with the way out."""
+    return NonFiniteError(
+        f"{what} not finite at step {step}; the last checkpoint is from before: "
+        "the same command with a smaller optim.lr= or trainer.gradient_clip= goes on from there"
+    )
+
+
+class FiniteLoss(Callback):
+    """Ends a training whose loss is not finite; it is looked at where terms are logged, and before a validation.
+
+    Raises:
+        NonFiniteError: in every process alike.
+    """
+
+    loss: Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.loss = outputs["loss"].detach()
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # each look waits for the device
+            self.check(trainer)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        self.check(trainer)
+
+    def check(self, trainer: Any) -> None:
+        """Look at the last loss."""
+        finite = self.loss is None or bool(self.loss.isfinite())
+        if not trainer.strategy.reduce_boolean_decision(finite):
+            raise diverged("the loss is", trainer.global_step)
 
 
 class WeightEMA(WeightAveraging):
@@ -88,17 +186,19 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.val_every is None or trainer.global_step % self.val_every:
-            self.save(trainer)
+            self.save(trainer, pl_module)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self.save(trainer)
+        self.save(trainer, pl_module)
 
-    def save(self, trainer: Any) -> None:
+    def save(self, trainer: Any, pl_module: Any) -> None:
         """Write the checkpoint if this step is one for it and has none yet."""
         step = trainer.global_step
         due = step % self.every == 0 or step == trainer.max_steps or trainer.should_stop
         if due and step != self.saved:  # a step may have several batches
             self.saved = step
+            if not all_finite(list(pl_module.parameters())):  # here every process finds it
+                raise diverged("the weights are", step)
             trainer.save_checkpoint(self.path)
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import lightning
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sepvae.data.clips import ValidationWindows
 from sepvae.data.corpora import TrackSet, scan
 from sepvae.data.mixing import WHOLE, ExcerptStream, MixingConfig, Mixture, Share
+from sepvae.data.values import check_number
 from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationModel
 from sepvae.training.recipe import plain
@@ -58,11 +59,7 @@ class MixtureData(lightning.LightningDataModule):
     def __init__(self, config: DictConfig, model: SeparationModel) -> None:
         super().__init__()
         for name in ("workers", "valid_windows"):
-            value = config.data[name]
-            if not isinstance(value, int) or value < 0:
-                raise RecipeError(f"data.{name} must be a whole number from 0 on, found {value!r}")
-        if not isinstance(config.data.valid, ListConfig):
-            raise RecipeError(f"data.valid must be a list of folders, found {config.data.valid!r}")
+            check_number(f"data.{name}", config.data[name], least=0, whole=True)
         self.config, self.shape = config.data, model.config
         self.seed, self.pieces = int(config.seed), int(config.trainer.accumulate)
         self.mixing = mixing_config(plain(config.data.mixing), model)
@@ -149,17 +146,20 @@ def mixing_config(values: dict[str, Any], model: SeparationModel) -> MixingConfi
         raise RecipeError(f"data.mixing.frames must be a multiple of {unit}, found {frames}")
     if frames <= overlap:
         raise RecipeError(f"data.mixing.frames must be above {overlap}, found {frames}")
-    sounding, count = values.get("sounding"), len(model.config.sources)
-    if sounding is not None and not 1 <= sounding <= count:
-        raise RecipeError(f"data.mixing.sounding must be from 1 to the {count} sources, found {sounding}")
     length = (frames - overlap + 1) * model.config.hop_length
     settings: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "frames"
     }
     try:
-        return MixingConfig(length=length, **settings)
+        config = MixingConfig(length=length, **settings)
     except TypeError as error:
         raise RecipeError(f"data.mixing: {error}") from error
+    count = len(model.config.sources)
+    if config.sounding is not None and config.sounding > count:
+        raise RecipeError(
+            f"data.mixing.sounding must be from 1 to the {count} sources, found {config.sounding}"
+        )
+    return config
 
 
 def describe_set(track_set: TrackSet) -> dict[str, Any]:

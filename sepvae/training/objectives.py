@@ -9,12 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sepvae.data.values import check_number
 from sepvae.errors import RecipeError
 from sepvae.models.latents import Generators, Posterior
 from sepvae.models.vae import SourceVAE
 
 SILENT_POWER = 1e-8
 """Mean power per bin under which an excerpt of a source counts as silent (-80 dB below full scale)."""
+LOSS_WEIGHTS = ("beta", "output_db", "source_nll", "mixture_nll", "match", "solo", "contrast", "coded_db")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.schedule not in ("linear", "cosine"):
             raise RecipeError(f"optim.schedule is linear or cosine, found {self.schedule!r}")
-        if self.max_steps < 1 or not self.lr > 0:
-            raise RecipeError("optim.max_steps and optim.lr must be above zero")
+        for name in ("lr", "max_steps"):
+            check_number(f"optim.{name}", getattr(self, name), above=0)
+        for name in ("weight_decay", "warmup_steps", "decay_steps"):
+            check_number(f"optim.{name}", getattr(self, name), least=0)
 
     def factor(self, step: int) -> float:
         """Learning rate at a step, as a share of the peak."""
@@ -96,8 +100,11 @@ class LossConfig:
     in_turn: bool = False
 
     def __post_init__(self) -> None:
-        if self.solo_every < 1:
-            raise RecipeError(f"losses.solo_every must be above zero, found {self.solo_every}")
+        for name in ("solo_every", "contrast_most"):
+            check_number(f"losses.{name}", getattr(self, name), above=0)
+        check_number("losses.contrast_margin", self.contrast_margin)
+        for name in (*LOSS_WEIGHTS, "beta_warmup", "free_nats", "frozen_steps"):
+            check_number(f"losses.{name}", getattr(self, name), least=0)
         if self.given and self.coded_db:
             raise RecipeError("losses.coded_db does not go with losses.given=true")
 

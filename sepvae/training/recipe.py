@@ -17,7 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sepvae.card import OPTIONAL as CARD_FIELDS
 from sepvae.data.corpora import MANIFEST_NAME
+from sepvae.data.values import check_number
 from sepvae.errors import RecipeError
 from sepvae.resources import resource_dir
 
@@ -25,6 +27,8 @@ CHAIN = ("vae", "separation", "encoders")
 """Stages of `stage=all`, in this order; a folder of recipes may lack the last."""
 OWNERS = (*CHAIN, "added")
 """Stages that overrides can be meant for."""
+
+KINDS: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
 
 T = TypeVar("T")
 
@@ -57,7 +61,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
         missing = lacks(config)
         if not missing:
             OmegaConf.resolve(config.model)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if isinstance(error.__context__, RecipeError):  # what a resolver said
             raise error.__context__ from None
         raise RecipeError(f"recipe {recipe!r}: {' '.join(str(error).split())}") from error
@@ -66,10 +70,44 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     if missing:
         needed = ", ".join(f"{key}=..." for key in sorted(missing))
         raise RecipeError(f"recipe {recipe!r} needs {needed}")
-    seed = config.get("seed", 0)
-    if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
-        raise RecipeError(f"seed must be a whole number from 0 to {(1 << 32) - 1}, found {seed!r}")
+    check_types(config)
     return one_source(config)
+
+
+def check_types(config: DictConfig) -> None:
+    """Refuse what cannot be a recipe's text, folder, mapping, card or seed; other values are looked at in their parts.
+
+    Raises:
+        RecipeError: saying what was expected and found.
+    """
+    for name in ("model", "data", "data.mixing", "optim", "trainer", "losses", "logger", "card"):
+        if not isinstance(value := OmegaConf.select(config, name), DictConfig):
+            raise RecipeError(f"{name} must have settings, found {value!r}")
+    for name in ("stage", "run_dir", "data.train"):
+        if not isinstance(value := OmegaConf.select(config, name), str):
+            raise RecipeError(f"{name} must be text, found {value!r}")
+    for name in ("add_source", "others"):
+        if not isinstance(value := config.get(name), str | None):
+            raise RecipeError(f"{name} must be text, found {value!r}")
+    if not _texts(config.data.valid):
+        raise RecipeError(f"data.valid must be a list of folders, found {config.data.valid!r}")
+    init = config.get("init")
+    if not (init is None or isinstance(init, str) or _texts(init)):
+        raise RecipeError(f"init must be a model or a list of models, found {init!r}")
+    check_number("seed", config.get("seed", 0), least=0, most=(1 << 32) - 1, whole=True)
+    card = plain(config.card)
+    for name, kind in CARD_FIELDS.items():
+        if name in card and not isinstance(card[name], kind):
+            raise RecipeError(f"card.{name} must be {KINDS.get(kind, kind.__name__)}, found {card[name]!r}")
+    try:
+        json.dumps(card, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"card: {error}") from error
+
+
+def _texts(values: Any) -> bool:
+    """Whether it is a list of texts."""
+    return isinstance(values, ListConfig) and all(isinstance(value, str) for value in values)
 
 
 def lacks(config: DictConfig) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sepvae import checkpoint
 from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
-from sepvae.errors import RecipeError
+from sepvae.errors import RecipeError, SepvaeError
 from sepvae.models.build import build
 from sepvae.models.features import LevelScale
 from sepvae.models.separation import SeparationModel, SeparationVAE
@@ -24,6 +25,7 @@ from sepvae.models.widening import widened
 from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SpectrogramModule, mean_levels
+from sepvae.training.callbacks import read_checkpoint
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON_MODULES
 from sepvae.training.objectives import LossConfig, OptimConfig
@@ -57,6 +59,7 @@ def train(recipe: str, overrides: Sequence[str] = ()) -> Path:
     Raises:
         RecipeError, DataError, CheckpointError: before anything starts.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     todo = with_solo_stage(plan(recipe, overrides), recipe, overrides)
     for config in todo.stages:
         if config.stage == "added":
@@ -121,7 +124,7 @@ def check(config: DictConfig) -> None:
     typed(TrainerConfig, config.trainer, "trainer")
     typed(OptimConfig, config.optim, "optim")
     typed(LossConfig, config.losses, "losses")
-    MixtureData(config, _model(config))
+    build_trainer(config, MixtureData(config, _model(config)), Path(config.run_dir))
 
 
 def fit(config: DictConfig) -> Path:
@@ -131,8 +134,8 @@ def fit(config: DictConfig) -> Path:
     if records.is_finished(config):
         logger.info("%s is finished; to train it anew remove it, or give another run_dir=", run_dir)
         return folder
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(config.seed, verbose=False)
+    typed(TrainerConfig, config.trainer, "trainer")
     module = build_module(config)
     data = MixtureData(config, module.model)
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
@@ -153,7 +156,7 @@ def fit(config: DictConfig) -> Path:
         warnings.filterwarnings("ignore", ".*treespec.*")  # Lightning's own use of a torch interface
         # A run folder that is not empty, and a metric that is zero on all ranks, are as they should be.
         warnings.filterwarnings("ignore", ".*(exists and is not empty|across ranks is zero).*")
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        _run(trainer, module, data, resume)
     if trainer.is_global_zero:
         best = config.trainer.export == "best"
         steps = take_best(module, run_dir) if best else trainer.global_step
@@ -168,6 +171,30 @@ def fit(config: DictConfig) -> Path:
         records.write_state(run_dir, config, finished=True)
     trainer.strategy.barrier()
     return folder
+
+
+def _run(
+    trainer: lightning.Trainer, module: SpectrogramModule, data: MixtureData, resume: Path | None
+) -> None:
+    """Train, with what ends a training as it was before Lightning and the loader's processes dressed it up.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which Lightning turns into `sys.exit(1)`.
+        SepvaeError: also of a process that loads data, without its traceback.
+    """
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, on_interrupt)  # Lightning had it ignored
+        raise KeyboardInterrupt from None
+    except SepvaeError as error:
+        lines = str(error).splitlines()
+        if len(lines) == 1:
+            raise
+        raise type(error)(lines[-1].partition(": ")[2]) from error  # the last line of the traceback there
 
 
 def _model(config: DictConfig) -> SeparationModel:
@@ -200,7 +227,8 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
         The names of all tensors that were taken.
 
     Raises:
-        RecipeError: nothing of a model fits, or a stage that trains only a part lacks weights of the rest.
+        RecipeError: nothing of a model fits, or a stage that trains only a part, at first or ever, lacks weights of the
+            rest.
     """
     mine = model.state_dict()
     taken: dict[str, torch.Tensor] = {}
@@ -226,6 +254,12 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
     if config.stage in ("encoders", "added") and fresh:
         raise RecipeError(
             f"stage={config.stage} needs an init= with the same sources and shape; missing: {min(fresh)}"
+        )
+    random = sorted(name for name in fresh if name.startswith("vaes."))
+    if config.stage == "separation" and config.losses.frozen_steps > 0 and random:
+        raise RecipeError(
+            f"losses.frozen_steps={config.losses.frozen_steps} freezes VAEs that init= does not give ({random[0]}): "
+            "give an init= with VAEs of the same sources and shape, or losses.frozen_steps=0"
         )
     model.load_state_dict(taken, strict=False)
     return frozenset(taken)
@@ -270,8 +304,7 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> int:
     Returns:
         The steps that they were trained for.
     """
-    best = run_dir / "checkpoints" / "best.ckpt"
-    found = torch.load(best, map_location=module.device, weights_only=True)
+    found = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
     module.load_state_dict(found["state_dict"])
     return int(found["global_step"])
 

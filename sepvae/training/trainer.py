@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from omegaconf import DictConfig
 
+from sepvae.data.values import check_number
 from sepvae.errors import RecipeError
 from sepvae.training import records
 from sepvae.training.base import SCORE
@@ -27,6 +28,7 @@ from sepvae.training.callbacks import (
     AtomicCheckpoints,
     Compile,
     Examples,
+    FiniteLoss,
     FrozenExport,
     LastCheckpoint,
     WeightEMA,
@@ -76,10 +78,11 @@ class TrainerConfig:
         if self.export not in ("last", "best"):
             raise RecipeError(f"trainer.export is last or best, found {self.export!r}")
         for name in ("num_nodes", "accumulate", "val_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"trainer.{name} must be above zero, found {getattr(self, name)}")
-        if not 0 <= self.ema_decay <= 1:
-            raise RecipeError(f"trainer.ema_decay must be from 0 to 1, found {self.ema_decay}")
+            check_number(f"trainer.{name}", getattr(self, name), above=0)
+        check_number("trainer.ema_decay", self.ema_decay, least=0, most=1)
+        for name in ("gradient_clip", "early_stopping", "score_seconds", "ema_start"):
+            if getattr(self, name) is not None:
+                check_number(f"trainer.{name}", getattr(self, name), least=0)
 
 
 def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.Trainer:
@@ -90,7 +93,11 @@ def build_trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> light
     """
     try:
         return _trainer(config, data, run_dir)
-    except (ValueError, MisconfigurationException) as error:  # what Lightning does not know or find here
+    except (
+        ValueError,
+        TypeError,
+        MisconfigurationException,
+    ) as error:  # what Lightning does not know or find here
         raise RecipeError(f"trainer: {' '.join(str(error).split())}") from error
 
 
@@ -138,7 +145,7 @@ def callbacks(
     """
     folder, validates = run_dir / "checkpoints", any(map(len, data.valid))
     average = WeightEMA(settings.ema_decay, settings.ema_start)
-    made: list[Callback] = [average]
+    made: list[Callback] = [FiniteLoss(), average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
     if validates:

@@ -87,6 +87,18 @@ def test_a_corrupt_file_is_named(tmp_path: Path, rng: np.random.Generator) -> No
         read_audio(tmp_path / "song" / "bass.wav")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers_are_refused_with_the_name_of_the_file(
+    tmp_path: Path, value: float
+) -> None:
+    wave = np.full((100, 2), 0.1, np.float32)
+    wave[60, 1] = value
+    soundfile.write(tmp_path / "x.wav", wave, 8000, subtype="FLOAT")
+    assert np.isfinite(read_audio(tmp_path / "x.wav", frames=50)[0]).all()
+    with pytest.raises(DataError, match=r"NaN or infinite samples in .*x\.wav"):
+        read_audio(tmp_path / "x.wav")
+
+
 def test_what_contradicts_itself_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     with pytest.raises(DataError, match="no such dataset folder"):
         scan(tmp_path / "nowhere")

@@ -97,7 +97,34 @@ def test_what_the_raw_data_has_no_more_is_removed_and_named(
         f"valid/{others[0]}",
     }
     assert (out / "train" / "mine").is_dir()
-    assert f"removed train/{others[2]}: the raw data has it no more" in caplog.text
+    assert f"removed train/{others[2]}: the raw data has it no more" in caplog.messages
+    heard = "models trained on the old set have heard it"
+    assert f"removed train/{others[0]}: moved from train to valid: {heard}" in caplog.messages
+    assert f"removed valid/{valid}: moved from valid to train" in caplog.messages
+
+
+def test_a_track_that_two_splits_had_has_not_moved_when_one_lacks_it(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("train", "valid"):
+        shutil.copytree(raw / "a", tmp_path / "split" / split / "a")
+        shutil.copytree(raw / "b", tmp_path / "split" / split / "b")
+    made(tmp_path / "split", tmp_path / "out")
+    shutil.rmtree(tmp_path / "split" / "train" / "a")
+    made(tmp_path / "split", tmp_path / "out")
+    assert "removed train/a: the raw data has it no more" in caplog.messages
+
+
+def test_a_track_that_has_become_unreadable_is_removed_as_such(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(raw, tmp_path / "out")
+    tracks = DATASETS["stems"].tracks(raw)
+    monkeypatch.setattr(type(DATASETS["stems"]), "tracks", lambda self, root: tracks)
+    (raw / "b" / "voice.flac").unlink()
+    made(raw, tmp_path / "out")
+    (removed,) = (text for text in caplog.messages if text.startswith("removed"))
+    assert removed.endswith("/b: it cannot be read any more")
 
 
 def test_other_settings_are_refused_by_what_differs(raw: Path, tmp_path: Path) -> None:
@@ -167,6 +194,15 @@ def test_what_cannot_be_read_is_left_out_and_named(
     assert "left out" in caplog.text
 
 
+def test_songs_that_lie_too_deep_are_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (raw / "album").mkdir()
+    (raw / "b").rename(raw / "album" / "b")
+    made(raw, tmp_path / "out")
+    assert "album: no audio directly in it, audio lies deeper, left out" in caplog.messages
+
+
 def test_a_raw_file_that_vanishes_costs_its_track(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +233,18 @@ def test_a_set_without_validation_says_so(
         shutil.rmtree(raw / name)
     assert set(made(raw, tmp_path / "out")["splits"]) == {"train"}
     assert "data.valid=[]" in caplog.text
+
+
+def test_tracks_held_out_that_cannot_be_read_are_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (held,) = made(raw, tmp_path / "whole")["splits"]["valid"]
+    (raw / held / "voice.flac").write_bytes(b"fLaC and nothing more")
+    assert set(made(raw, tmp_path / "out")["splits"]) == {"train"}
+    (text,) = (text for text in caplog.messages if "validation" in text)
+    assert f"cannot be read: valid/{held}; repair or remove them" in text
+    shutil.rmtree(raw / held)
+    assert len(made(raw, tmp_path / "out")["splits"]["valid"]) == 1
 
 
 def test_folders_that_do_not_fit_are_refused(raw: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Generated songs, and recipes made small enough to train in a second."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import soundfile
 import torch
 
 from sepvae import checkpoint
+from sepvae.models.separation import SeparationConfig, SeparationVAE
 
 RATE = 8000
 SHORT = [
@@ -57,6 +59,16 @@ def settings(songs: Path, tiny_recipe: list[str]) -> Callable[..., list[str]]:
         return [*tiny_recipe, *SHORT, f"data.root={songs}", f"run_dir={run_dir}", *more]
 
     return make
+
+
+@pytest.fixture
+def vaes(tmp_path: Path, tiny_config: SeparationConfig) -> Path:
+    """A model folder with the VAEs, and the shape, of the tiny recipes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(20260401)
+        model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=RATE))
+    checkpoint.save(tmp_path / "vaes", model, {})
+    return tmp_path / "vaes"
 
 
 @pytest.fixture

@@ -2,17 +2,27 @@
 
 import logging
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from click.testing import CliRunner
 
 from sepvae.card import read_card
+from sepvae.cli import cli
 from sepvae.data.mixing import ExcerptStream, Mixture
-from sepvae.errors import RecipeError
+from sepvae.errors import CheckpointError, DataError, NonFiniteError, OutputError, RecipeError
 from sepvae.training import records, run
-from sepvae.training.modules import VAEModule
+from sepvae.training.callbacks import AtomicCheckpoints
+from sepvae.training.data import MixtureData
+from sepvae.training.modules import MaskModule, VAEModule
+from sepvae.training.recipe import compose
+from sepvae.training.trainer import build_trainer
 
 Settings = Callable[..., list[str]]
 Weights = Callable[[Path], dict[str, torch.Tensor]]
@@ -179,3 +189,146 @@ def test_a_separation_from_vaes_that_have_changed_is_not_taken_for_finished(
     run.train("stems", settings(tmp_path / "run", *chain))
     with pytest.raises(RecipeError, match="separation holds a run with another init"):
         run.train("stems", settings(tmp_path / "run", *chain, "vae.optim.max_steps=6"))
+
+
+def test_an_interrupt_is_told_as_such_and_the_same_command_goes_on(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = settings(tmp_path / "run", "optim.max_steps=6", "trainer.val_every=100")
+    draw, before = ExcerptStream.batch, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self: ExcerptStream, index: int, rows: range | None = None) -> Mixture:
+        if index == 3:
+            signal.raise_signal(signal.SIGINT)
+        return draw(self, index, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExcerptStream, "batch", interrupted)
+        result = CliRunner().invoke(cli, ["train", "music/mask_net", *recipe])
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1].startswith("interrupted; what was finished is kept")
+    assert signal.getsignal(signal.SIGINT) == before
+    assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 6
+
+
+def test_what_a_loading_process_says_is_one_line(settings: Settings, songs: Path, tmp_path: Path) -> None:
+    shutil.copytree(songs, tmp_path / "songs")
+    for path in (tmp_path / "songs" / "train" / "song").iterdir():
+        soundfile.write(path, np.full((8000, 2), np.nan), 8000, subtype="FLOAT")
+    config = compose(
+        "music/vae", settings(tmp_path / "run", f"data.root={tmp_path / 'songs'}", "data.workers=1")
+    )
+    module = run.build_module(config)
+    data = MixtureData(config, module.model)
+    with pytest.raises(DataError, match=r"^NaN or infinite samples in .*\.wav$"):
+        run._run(build_trainer(config, data, tmp_path / "run"), module, data, None)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def foreign(path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, path)
+
+
+def of_another_model(path: Path) -> None:
+    found = torch.load(path, weights_only=True)
+    torch.save({**found, "state_dict": {"a": torch.zeros(1)}}, path)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, foreign, of_another_model])
+def test_a_checkpoint_that_nothing_can_go_on_from_is_told_with_the_way_out(
+    damage: Callable[[Path], None], settings: Settings, tmp_path: Path
+) -> None:
+    run.train("music/mask_net", settings(tmp_path / "run", "optim.max_steps=1"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    damage(last)
+    more = settings(tmp_path / "run", "optim.max_steps=2")
+    with pytest.raises(CheckpointError) as caught:
+        run.train("music/mask_net", more)
+    what = "of another model" if damage is of_another_model else "damaged"
+    assert str(caught.value) == f"{last}: {what}; remove it to begin anew, or give another run_dir="
+    last.unlink()
+    assert read_card(run.train("music/mask_net", more))["training"]["steps"] == 2
+
+
+def test_the_best_checkpoint_that_is_damaged_is_told_too(settings: Settings, tmp_path: Path) -> None:
+    more = ["trainer.export=best", "trainer.val_every=2"]
+    run.train("music/mask_net", settings(tmp_path / "run", *more))
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    emptied(best)
+    shutil.rmtree(tmp_path / "run" / "model")
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: damaged"):
+        run.train("music/mask_net", settings(tmp_path / "run", *more))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+def test_a_checkpoint_that_cannot_be_written_is_told_with_its_path(tmp_path: Path) -> None:
+    import resource
+
+    path, before = tmp_path / "last.ckpt", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OutputError) as caught:
+            AtomicCheckpoints().save_checkpoint({"a": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == f"{path}: cannot be written (File too large)"
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OutputError, match=r"file.last\.ckpt: cannot be written \(Not a directory|File exists"
+    ):
+        AtomicCheckpoints().save_checkpoint({}, tmp_path / "file" / "last.ckpt")
+
+
+def no_number_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make the loss NaN from this step on."""
+    whole = MaskModule.training_step
+
+    def broken(self: MaskModule, batch: Mixture, index: int) -> torch.Tensor:
+        loss = whole(self, batch, index)
+        return loss * float("nan") if self.global_step >= step else loss
+
+    monkeypatch.setattr(MaskModule, "training_step", broken)
+
+
+@pytest.mark.parametrize("often", ["trainer.val_every=100", "trainer.val_every=2", "data.valid=[]"])
+def test_a_loss_that_is_no_number_ends_the_training_and_the_last_checkpoint_goes_on(
+    often: str, settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = settings(tmp_path / "run", "optim.max_steps=8", "trainer.checkpoint_every=2", often)
+    with monkeypatch.context() as patch:
+        no_number_from(patch, 5)
+        with pytest.raises(NonFiniteError, match=r"not finite at step 6; .* smaller optim\.lr=") as caught:
+            run.train("music/mask_net", recipe)
+    assert "\n" not in str(caught.value)
+    found = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert found["global_step"] == 4
+    assert all(tensor.isfinite().all() for tensor in found["state_dict"].values())
+    assert not (tmp_path / "run" / "model").exists()
+    after = weights(run.train("music/mask_net", recipe))
+    assert all(tensor.isfinite().all() for tensor in after.values())
+
+
+def test_a_loss_that_is_no_number_is_found_where_terms_are_logged(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_number_from(monkeypatch, 1)
+    rare = ["optim.max_steps=50", "trainer.checkpoint_every=50", "trainer.val_every=50"]
+    with pytest.raises(NonFiniteError, match="the loss is not finite at step 20"):
+        run.train("music/mask_net", settings(tmp_path / "run", *rare))
+
+
+@pytest.mark.parametrize("part", ["state_dict", "current_model_state"])
+def test_weights_that_are_not_finite_replace_no_checkpoint(part: str, tmp_path: Path) -> None:
+    path, writer = tmp_path / "last.ckpt", AtomicCheckpoints()
+    writer.save_checkpoint({"global_step": 1, part: {"a": torch.ones(2)}}, path)
+    with pytest.raises(NonFiniteError, match="the weights are not finite at step 2"):
+        writer.save_checkpoint({"global_step": 2, part: {"a": torch.tensor([1.0, torch.inf])}}, path)
+    assert torch.load(path, weights_only=True)["global_step"] == 1

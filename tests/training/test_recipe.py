@@ -179,14 +179,70 @@ def test_a_missing_folder_is_told_before_anything_starts(tmp_path: Path, setting
         ("data.mixing.speed=1", "data.mixing.speed"),
         ("data.mixing.level_db=[3,-14]", "data.mixing.level_db"),
         ("data.mixing.sounding=9", "data.mixing.sounding"),
+        ("data.mixing.sounding=abc", "data.mixing.sounding must be a whole number above 0, found 'abc'"),
+        ("data.mixing.sounding=1.5", "data.mixing.sounding must be a whole number"),
+        ("data.mixing.gain_sd_db=abc", "data.mixing.gain_sd_db must be a number from 0 on"),
+        ("data.mixing.tone_db=abc", "data.mixing.tone_db"),
+        ("data.mixing.groups=3", "data.mixing.groups must map names to weights"),
+        ("+data.mixing.groups.x=-1", "data.mixing.groups: the weight of 'x'"),
+        ("data.mixing.speed=[0,0]", "data.mixing.speed must be a range of two numbers above 0"),
+        ("data.mixing.level_db=[a,b]", "data.mixing.level_db must be a range of two numbers"),
+        ("data.mixing.effects=null", "data.mixing.effects must name effects"),
+        ("data.mixing.effects.eq=3", "data.mixing.effects.eq must have settings"),
+        ("data.mixing.effects.eq.chance=abc", "effects.eq.chance must be a number from 0 to 1"),
+        ("data.mixing.effects.eq.chance=2", "effects.eq.chance must be a number from 0 to 1"),
+        ("data.mixing.effects.pitch.range=[3]", "effects.pitch.range must be a range"),
+        (
+            "data.mixing.effects.tempo.range=[0,1]",
+            "effects.tempo.range must be a range of two numbers above 0",
+        ),
+        ("data.mixing.effects.codec.formats=mp3", "codec formats are a list of"),
+        ("data.mixing.effects.codec.formats=[]", "codec formats are a list of"),
+        ("data.mixing=null", "data.mixing must have settings"),
+        ("data.train=3", "data.train must be text"),
+        ("data.valid=[3]", "data.valid must be a list of folders"),
+        ("optim.weight_decay=-1", "optim.weight_decay must be a number from 0 on"),
+        ("optim.warmup_steps=-3", "optim.warmup_steps"),
+        ("optim.decay_steps=-3", "optim.decay_steps"),
+        ("optim.lr=inf", "optim.lr"),
+        ("optim=null", "recipe 'music/vae': "),
+        ("losses.beta=-1", "losses.beta must be a number from 0 on"),
+        ("losses.coded_db=nan", "losses.coded_db"),
+        ("losses.frozen_steps=-1", "losses.frozen_steps"),
+        ("losses.contrast_most=0", "losses.contrast_most must be a number above 0"),
+        ("trainer.devices=abc", "trainer: .*devices"),
+        ("trainer.accumulate=abc", "trainer: .*abc"),
+        ("trainer.gradient_clip=-1", "trainer.gradient_clip must be a number from 0 on"),
+        ("card=null", "recipe 'music/vae': "),
+        ("card.name=2024", "card.name must be text, found 2024"),
+        ("card.name=null", "card.name must be text"),
+        ("card.licence=null", "card.licence must be text, found None"),
+        ("card.description=[a]", "card.description must be text"),
+        ("init=[3]", "init must be a model or a list of models"),
     ],
 )
 def test_a_value_that_does_not_fit_is_told_before_anything_starts(
     change: str, message: str, tmp_path: Path, settings: Settings
 ) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(RecipeError, match=message) as caught:
         run.train("music/vae", settings(tmp_path / "run", change))
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", ["trainer.devices=abc", "data.mixing.tone_db=-1", "trainer.compile=foo"])
+def test_a_value_of_a_later_stage_is_told_before_the_first_one_starts(
+    change: str, tmp_path: Path, settings: Settings
+) -> None:
+    with pytest.raises(RecipeError, match=r"trainer|tone_db"):
+        run.train("music", settings(tmp_path / "run", f"separation.{change}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", ["run_dir=3", "run_dir=null"])
+def test_a_run_folder_is_text(change: str) -> None:
+    with pytest.raises(RecipeError, match="run_dir must be text, found"):
+        compose("music/vae", ["data.root=DATA", change])
 
 
 @pytest.mark.parametrize("change", ["model.sources=[a.b,c]", "model.sample_rate=9000000"])
@@ -247,7 +303,8 @@ def test_vaes_of_single_sources_come_together(
     for source in ("drums", "bass"):
         run.train("music/vae", settings(made, f"source={source}", "optim.max_steps=1"))
     folders = [f"{made}-{source}/model" for source in ("drums", "bass")]
-    config = compose("music/separation", settings(tmp_path / "sep", f"init=[{','.join(folders)}]"))
+    changes = [f"init=[{','.join(folders)}]", "losses.frozen_steps=0"]  # two of four
+    config = compose("music/separation", settings(tmp_path / "sep", *changes))
     state = run.build_module(config).model.state_dict()
     for folder in folders:
         model, card = checkpoint.load(folder)

@@ -76,6 +76,21 @@ def test_a_trunk_from_other_sources_keeps_its_level_and_a_new_vae_gets_one(
     assert not (after["vaes.drums.scale.mean"] == after["vaes.drums.scale.mean"][0]).all()
 
 
+@pytest.mark.parametrize(
+    "change", ["init=null", "model.vae.decoder_channels=[5,5,5]", "model.sources=[vocals,drums,bass,flute]"]
+)
+def test_vaes_that_nothing_has_trained_are_not_frozen(
+    change: str, settings: Settings, vaes: Path, tmp_path: Path
+) -> None:
+    residual = "model.residual_source=drums"
+    recipe = settings(tmp_path / "run", f"init={vaes}", change, residual, "losses.frozen_steps=3")
+    with pytest.raises(
+        RecipeError, match=r"losses\.frozen_steps=3 freezes VAEs .* or losses\.frozen_steps=0$"
+    ):
+        build_module(compose("music/separation", recipe))
+    build_module(compose("music/separation", [*recipe, "losses.frozen_steps=0"]))
+
+
 @pytest.mark.parametrize("in_turn", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_refit_of_the_encoders_changes_nothing_else(
     in_turn: bool, settings: Settings, weights: Weights, tmp_path: Path, tiny_config: SeparationConfig
@@ -135,13 +150,13 @@ def test_a_run_that_ends_before_its_average_begins_exports_its_last_weights(
 
 
 def test_the_frozen_model_is_averaged_like_the_last_one_and_written_once(
-    settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, weights: Weights, vaes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sepvae.training.run.LEVEL_BATCHES", 2)
     written, export = [], records.export
     monkeypatch.setattr(records, "export", lambda *a: written.append(a[2].name) or export(*a))
     still = ["trainer.ema_start=0", "trainer.ema_decay=1"]  # the average stays where the first step led
-    more = ["init=null", "losses.frozen_steps=2", "trainer.accumulate=2", *still]
+    more = [f"init={vaes}", "losses.frozen_steps=2", "trainer.accumulate=2", *still]
     folder = train("music/separation", settings(tmp_path / "run", *more))
     assert written == ["frozen", "model"]
     frozen = weights(tmp_path / "run" / "frozen")

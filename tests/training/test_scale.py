@@ -50,11 +50,11 @@ class Gradients(Callback):
     "split", [["trainer.accumulate=2"], ["trainer.devices=2", FORKS]], ids=["pieces", "ddp"]
 )
 def test_a_split_batch_gives_the_gradients_of_the_whole(
-    split: list[str], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    split: list[str], settings: Settings, vaes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = trainer.callbacks
     monkeypatch.setattr(run, "LEVEL_BATCHES", 2)
-    recipe = ["init=null", "losses.frozen_steps=2", "losses.solo_every=1", "trainer.val_every=100"]
+    recipe = [f"init={vaes}", "losses.frozen_steps=2", "losses.solo_every=1", "trainer.val_every=100"]
     for name, more in (("whole", ["trainer.devices=1"]), ("split", split)):
         folder = tmp_path / name
         folder.mkdir()
@@ -101,10 +101,10 @@ def test_a_chain_that_is_killed_ends_in_the_weights_of_an_undisturbed_one(
 
 @pytest.mark.slow
 def test_compiled_networks_learn_the_same(
-    settings: Settings, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, weights: Weights, vaes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
-    recipe = ["init=null", "optim.max_steps=2", "losses.frozen_steps=1", "trainer.val_every=100"]
+    recipe = [f"init={vaes}", "optim.max_steps=2", "losses.frozen_steps=1", "trainer.val_every=100"]
     plain = weights(run.train("music/separation", settings(tmp_path / "plain", *recipe)))
     backend = "trainer.compile=aot_eager"
     compiled = weights(run.train("music/separation", settings(tmp_path / "compiled", *recipe, backend)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sepvae.audio import AUDIO_ENDINGS
+from sepvae.card import SOURCE_NAME, WHAT_A_NAME_HAS
 from sepvae.data.corpora import pad_together, resample
 from sepvae.data.datasets.decode import decode
 from sepvae.errors import DataError
@@ -130,7 +132,7 @@ class Dataset(ABC):
         return tuple(sorted({source for track in tracks for source in track.stems}))
 
     def expected(self, root: Path, tracks: Sequence[RawTrack]) -> Iterator[Problem]:
-        """What the real dataset has and this folder lacks, beside the files that each track names."""
+        """What the real dataset has and this folder lacks, beside the files of each track; notes on what is ignored."""
         yield from ()
 
     def render(self, track: RawTrack, sample_rate: int, channels: int) -> dict[str, np.ndarray]:
@@ -225,14 +227,20 @@ def file_of(folder: Path, stem: str, extensions: Iterable[str] = (".wav", ".flac
 
 
 def check_names(tracks: Iterable[RawTrack]) -> None:
-    """Refuse sources whose names differ only in case: they are hardly meant apart, and some file systems mix them up.
+    """Refuse names that no model's source can have, and such as differ only in case.
+
+    The latter are hardly meant apart, and some file systems mix them up.
 
     Raises:
-        DataError: naming both, each with a file.
+        DataError: naming them, each with a file.
     """
     first: dict[str, tuple[str, Path]] = {}
     for track in tracks:
         for source, files in track.stems.items():
+            if not SOURCE_NAME.fullmatch(source):
+                raise DataError(
+                    f"{source!r:.80} cannot be the name of a source: {WHAT_A_NAME_HAS}; {files[0].path}"
+                )
             same, path = first.setdefault(source.casefold(), (source, files[0].path))
             if same != source:
                 raise DataError(
@@ -254,7 +262,14 @@ def locate(root: Path, *markers: str, inside: Sequence[str] = ()) -> Path:
 
 
 def held_out(names: Iterable[str], share: float) -> set[str]:
-    """The names that a data set without splits keeps for validation: spread evenly, at least one of two or more."""
-    ordered = sorted(names)
-    count = min(max(round(share * len(ordered)), 1), len(ordered) - 1) if share > 0 else 0
-    return {ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count)}
+    """The names that a data set without splits keeps for validation, at least one of two or more.
+
+    Those with the smallest hashes, so that a name more or less changes one of them at most.
+    """
+    ordered = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
+    return set(ordered[: held_out_count(len(ordered), share)])
+
+
+def held_out_count(count: int, share: float) -> int:
+    """How many of some tracks are a share of them: at least one of two or more, never all; none for a share of 0."""
+    return min(max(round(share * count), 1), count - 1) if share > 0 else 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepvae.data.datasets.base import Dataset, Problem, RawTrack, StemFile, held_out
+from sepvae.data.datasets.base import Dataset, Problem, RawTrack, StemFile, held_out_count
 from sepvae.errors import DataError
 
 STEMS = (
@@ -70,8 +70,8 @@ class MoisesDB(Dataset):
             raise DataError(f"expected <provider>/<uuid>/data.json under {root}")
         read = [track for song in songs if (track := self._track(song)) is not None]
         names = [track.name for track in read]
-        test = held_out(names, self.test)
-        valid = held_out(set(names) - test, self.valid)
+        test = _spread(names, self.test)
+        valid = _spread(set(names) - test, self.valid)
         return [
             RawTrack(
                 "test" if track.name in test else "valid" if track.name in valid else "train",
@@ -114,3 +114,10 @@ class MoisesDB(Dataset):
             return None
         found = {source: tuple(files) for source, files in sorted(parts.items())}
         return RawTrack("train", folder.name, found, missing=tuple(missing))
+
+
+def _spread(names: Iterable[str], share: float) -> set[str]:
+    """A share of the names, spread evenly over their order: the set is fixed, so the split is too."""
+    ordered = sorted(names)
+    count = held_out_count(len(ordered), share)
+    return {ordered[int((i + 0.5) * len(ordered) / count)] for i in range(count)}

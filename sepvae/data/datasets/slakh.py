@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sepvae.data.datasets.base import Archive, Dataset, Problem, RawTrack, StemFile, file_of, folders_of
+from sepvae.data.datasets.base import (
+    Archive,
+    Dataset,
+    Problem,
+    RawTrack,
+    StemFile,
+    check_names,
+    file_of,
+    folders_of,
+)
 from sepvae.errors import DataError
 
 SPLITS = {"train": "train", "validation": "valid", "test": "test"}
@@ -57,6 +66,7 @@ class Slakh(Dataset):
         ]
         if not tracks:
             raise DataError(f"expected {{train,validation,test}}/TrackXXXXX/metadata.yaml under {root}")
+        check_names(tracks)
         return tracks
 
     def sources(self, tracks: Sequence[RawTrack]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sepvae.data.corpora import MIXTURES
 from sepvae.data.datasets.base import (
     SPLITS,
     Dataset,
+    Problem,
     RawTrack,
     StemFile,
     audio_files,
@@ -53,13 +54,10 @@ class Stems(_OwnRecordings):
     valid: float = 0.1
 
     def tracks(self, root: Path) -> list[RawTrack]:
-        folders = {folder.name: folder for folder in folders_of(root)}
-        if set(folders) & set(SPLITS) and set(folders) <= set(SPLITS):
+        splits, folders = _layout(root)
+        if splits:
             found = {
-                folder: self._track(split, folder)
-                for split in SPLITS
-                if split in folders
-                for folder in folders_of(folders[split])
+                folder: self._track(split.name, folder) for split in splits for folder in folders_of(split)
             }
         else:
             found = {folder: self._track("train", folder) for folder in folders.values()}
@@ -69,7 +67,11 @@ class Stems(_OwnRecordings):
                 found[folders[name]] = self._track("valid", folders[name])
         kept = [track for track in found.values() if track is not None]
         if not kept:
-            raise DataError(f"expected <track>/<source>.<wav|flac|mp3|...> under {root}")
+            deeper = next((f"; {problem.where}: {problem.what}" for problem in self.expected(root, ())), "")
+            raise DataError(
+                f"expected <track>/<source>.<wav|flac|mp3|...> under {root}, "
+                f"or such tracks in {', '.join(SPLITS)} there{deeper}"
+            )
         check_names(kept)
         sources = set(self.sources(kept))
         for folder, track in found.items():
@@ -79,6 +81,15 @@ class Stems(_OwnRecordings):
     def sources(self, tracks: Sequence[RawTrack]) -> tuple[str, ...]:
         names = super().sources(tracks)
         return tuple(sorted(names, key=lambda name: (name == (self.rest or "other"), name)))
+
+    def expected(self, root: Path, tracks: Sequence[RawTrack]) -> Iterator[Problem]:
+        splits, folders = _layout(root)
+        for split in splits:
+            if audio_files(split):
+                yield Problem("note", split, "audio beside the folders of its tracks, left out")
+        for folder in [folder for split in splits for folder in folders_of(split)] or folders.values():
+            if not audio_files(folder) and audio_files(folder, deep=True):
+                yield Problem("note", folder, "no audio directly in it, audio lies deeper, left out")
 
     def _track(self, split: str, folder: Path) -> RawTrack | None:
         stems: dict[str, list[StemFile]] = defaultdict(list)
@@ -146,6 +157,27 @@ class Solos(_OwnRecordings):
             stems = {source: (parts[index % len(parts)],) for source, parts in kept.items()}
             tracks.append(RawTrack("valid", f"mixture-{index:04d}", stems))
         return tracks
+
+
+def _layout(root: Path) -> tuple[list[Path], dict[str, Path]]:
+    """Folders of splits, which have tracks in them, and those of tracks, by name; there are no more than one kind.
+
+    Raises:
+        DataError: there are both.
+    """
+    folders = {folder.name: folder for folder in folders_of(root)}
+    splits = [
+        folders.pop(split)
+        for split in SPLITS
+        if split in folders and any(audio_files(track, deep=True) for track in folders_of(folders[split]))
+    ]
+    beside = [folder for folder in folders.values() if audio_files(folder, deep=True)]
+    if splits and beside:
+        raise DataError(
+            f"{splits[0]} holds tracks of a split, but {beside[0]} lies beside it: "
+            f"move every track into {', '.join(SPLITS)}, or none"
+        )
+    return splits, folders
 
 
 def _check_others(folder: Path, silent: set[str]) -> None:

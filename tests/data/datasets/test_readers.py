@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,6 +278,20 @@ def test_solos_whose_sources_differ_only_in_case_are_refused(tmp_path: Path) -> 
         DATASETS["solos"].tracks(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["stems", "solos"])
+def test_names_that_no_model_takes_are_refused_with_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / ("song/bass&gtr.wav" if name == "stems" else "bass&gtr/one.wav")
+    put_noise(path)
+    with pytest.raises(DataError, match=r"'bass&gtr' cannot be the name of a source: .*; .*\.wav"):
+        DATASETS[name].tracks(tmp_path)
+
+
+def test_groups_of_classes_have_names_that_models_take(layouts: Layouts) -> None:
+    mapped = DATASETS["slakh2100"].with_options({"map": "Guitar=a&b"})
+    with pytest.raises(DataError, match=r"'a&b' cannot be the name of a source: .*S00\.flac"):
+        mapped.tracks(layouts("slakh2100"))
+
+
 def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(layouts: Layouts) -> None:
     dataset = DATASETS["solos"]
     tracks = dataset.tracks(layouts("solos"))
@@ -291,11 +306,60 @@ def test_solos_are_found_at_any_depth_in_any_format_and_mixed_for_validation(lay
     assert stems["drums"].shape == stems["flute"].shape
 
 
-def test_one_name_is_never_held_out_and_a_share_is_spread() -> None:
+def test_one_name_is_never_held_out_and_two_keep_one() -> None:
     assert held_out(["a"], 0.1) == set()
     assert held_out(["b", "a"], 0.1) == {"b"}
     assert len(held_out(map(str, range(100)), 0.1)) == 10
     assert held_out(map(str, range(100)), 0.0) == set()
+
+
+def test_one_name_more_changes_one_of_those_held_out_at_most() -> None:
+    names = [f"song {index}" for index in range(60)]
+    for count in range(2, len(names)):
+        before, after = held_out(names[:count], 0.1), held_out(names[: count + 1], 0.1)
+        assert len(before - after) <= 1
+        assert len(after - before) <= 1
+    assert held_out(reversed(names), 0.1) == held_out(names, 0.1)
+
+
+def test_moisesdb_is_split_by_the_order_of_its_ids(tmp_path: Path) -> None:
+    for index in range(20):
+        put_noise(tmp_path / f"{index:04d}" / "bass" / "0.wav")
+        stems = [{"stemName": "bass", "tracks": [{"id": "0", "extension": "wav"}]}]
+        (tmp_path / f"{index:04d}" / "data.json").write_text(json.dumps({"stems": stems}))
+    kept = [name for name in by_name(DATASETS["moisesdb"], tmp_path) if not name.startswith("train")]
+    assert kept == ["valid/0004", "test/0005", "valid/0014", "test/0015"]
+
+
+@pytest.mark.parametrize("song", ["album/vocals.wav", "album/one/vocals.wav", "valid/vocals.wav"])
+def test_splits_and_songs_side_by_side_are_refused(tmp_path: Path, song: str) -> None:
+    put_noise(tmp_path / "train" / "a" / "vocals.wav")
+    (tmp_path / "artwork").mkdir()
+    (tmp_path / "test").mkdir()
+    assert set(by_name(DATASETS["stems"], tmp_path)) == {"train/a"}
+    put_noise(tmp_path / song)
+    with pytest.raises(DataError, match=r"train holds tracks of a split, but .* lies beside it: move every"):
+        DATASETS["stems"].tracks(tmp_path)
+
+
+def test_a_song_may_be_called_like_a_split(tmp_path: Path) -> None:
+    for name in ("test", "song"):
+        put_noise(tmp_path / name / "vocals.wav")
+    assert {track.name for track in DATASETS["stems"].tracks(tmp_path)} == {"test", "song"}
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_audio_that_lies_too_deep_is_noted(tmp_path: Path, split: str) -> None:
+    dataset = DATASETS["stems"]
+    put_noise(tmp_path / f"{split}album" / "one" / "vocals.wav")
+    with pytest.raises(DataError, match=r"train, valid, test there; .*album: no audio directly in it"):
+        dataset.tracks(tmp_path)
+    put_noise(tmp_path / f"{split}song" / "vocals.wav")
+    (note,) = dataset.expected(tmp_path, dataset.tracks(tmp_path))
+    assert (note.kind, note.where) == ("note", tmp_path / f"{split}album")
+    if split:
+        put_noise(tmp_path / split / "vocals.wav")
+        assert "audio beside the folders" in next(iter(dataset.expected(tmp_path, ()))).what
 
 
 def test_options_are_checked() -> None:
