@@ -254,6 +254,17 @@ def test_how_quiet_or_loud_a_recording_is_does_not_matter(
         assert np.square(other[name] - stem).mean() < 1e-3 * np.square(stem).mean(), name
 
 
+def test_an_inverted_channel_gives_inverted_stems(
+    stirred_model: SeparationVAE, long_noise: np.ndarray
+) -> None:
+    separator = Separator(stirred_model, "cpu", precision="float32", quality=Quality(refine=3))
+    audio = long_noise[:, :40_000] + long_noise[:1, 40_000:80_000]
+    sign = np.array([[1], [-1]], np.float32)
+    stems, inverted = separator.separate(audio, RATE), separator.separate(sign * audio, RATE)
+    for name, stem in stems.items():
+        np.testing.assert_allclose(inverted[name], sign * stem, atol=ROUNDING)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
 def test_a_bad_block_of_a_stream_is_refused_and_moves_nothing(
     stirred_model: SeparationVAE, long_noise: np.ndarray, bad: float

@@ -214,7 +214,7 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
         else:
             audio, rate = _decoded(path, start, frames)
             if not np.isfinite(audio).all():
-                raise DataError(f"NaN or infinite samples in {path}")
+                raise DataError(f"{path} holds NaN or infinite samples")
     except (soundfile.SoundFileError, OSError, RuntimeError, struct.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if audio.shape[0] > 2:

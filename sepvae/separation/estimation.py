@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.separation.quality import Quality
-from sepvae.signal import gains, loudness, percussive, wiener
+from sepvae.signal import gains, hearing, percussive, wiener
 
 PERCUSSIVE_SOURCE = "drums"
 EVERY = 4
@@ -32,7 +32,7 @@ class Frames(NamedTuple):
 class Listener:
     """Log-variances of the sources in an STFT, as a quality wants them before gains are fitted.
 
-    The network hears every passage at one level (`sepvae.signal.loudness`), so a recording's own does not matter.
+    The network does not hear how soft a recording is, or that a channel is missing (`sepvae.signal.hearing`).
 
     Args:
         model: separation model in evaluation mode.
@@ -62,7 +62,7 @@ class Listener:
     def context_frames(self) -> int:
         """Frames on each side that a frame's variances depend on, a multiple of the model's `frame_multiple`."""
         unit = self._model.frame_multiple
-        around = self._model.context_frames + loudness.REACH
+        around = self._model.context_frames + hearing.REACH
         if self._drums is not None:
             around = max(around, percussive.REACH)
         return -(-around // unit) * unit
@@ -75,10 +75,10 @@ class Listener:
         model, levels_db, told = self._model, self._quality.levels_db, self._told.to(X.device)
         P, P_side = model.band_powers(X[None])  # [1, 2, N, T], [1, N, T]
         power = P[0].mean(0)  # [N, T]
-        gain = loudness.gain_control(power, model.bands.sizes, model.config.n_fft)  # [T]
+        P, P_side, gain = hearing.heard(P[0], P_side[0], model.bands.sizes, model.config.n_fft)
         start = max(0, frames.start - model.context_frames) // model.frame_multiple * model.frame_multiple
         near = slice(start, frames.stop + model.context_frames)  # what the network looks at
-        P, P_side = (gain * P)[..., near], (gain * P_side)[..., near]
+        P, P_side = P[None, ..., near], P_side[None, ..., near]
         inner = slice(frames.start - start, frames.stop - start)
         total = P.new_zeros(())
         for level_db in levels_db:

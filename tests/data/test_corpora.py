@@ -95,7 +95,7 @@ def test_samples_that_are_no_numbers_are_refused_with_the_name_of_the_file(
     wave[60, 1] = value
     soundfile.write(tmp_path / "x.wav", wave, 8000, subtype="FLOAT")
     assert np.isfinite(read_audio(tmp_path / "x.wav", frames=50)[0]).all()
-    with pytest.raises(DataError, match=r"NaN or infinite samples in .*x\.wav"):
+    with pytest.raises(DataError, match=r"x\.wav holds NaN or infinite samples"):
         read_audio(tmp_path / "x.wav")
 
 

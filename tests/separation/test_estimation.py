@@ -13,7 +13,7 @@ from sepvae.resources import resource_dir
 from sepvae.separation.estimation import mask_stream
 from sepvae.separation.quality import QUALITIES, Quality, choose
 from sepvae.separator import Separator
-from sepvae.signal import gains, loudness
+from sepvae.signal import gains, hearing
 
 RATE = 44100
 FULL = Quality(refine=4, percussive=0.5, sharpness=0.7, levels_db=(-6.0, 0.0, 3.0), speeds=(0.8, 1.1))
@@ -132,7 +132,7 @@ def test_a_mask_network_has_nothing_to_refine(model: SeparationVAE, song: np.nda
     plain = separate(network, song, Quality(), 0.3)
     np.testing.assert_array_equal(separate(network, song, Quality(refine=5), 0.3), plain)
     plain = mask_stream(model, Quality()).context_frames
-    assert mask_stream(network, Quality(refine=5)).context_frames == network.context_frames + loudness.REACH
+    assert mask_stream(network, Quality(refine=5)).context_frames == network.context_frames + hearing.REACH
     assert mask_stream(model, Quality(refine=5)).context_frames == plain + 2 * gains.HALF_WINDOW
 
 
