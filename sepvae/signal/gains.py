@@ -39,7 +39,7 @@ def equaliser(bands: Bands, sample_rate: int, count: int = EQUALISER_BANDS) -> T
     """
     n_fft = 2 * (bands.n_bins - 1)
     bins = torch.arange(bands.n_bins, dtype=torch.float32, device="cpu")
-    middle = torch.zeros_like(bins[: bands.count]).index_add_(0, bands.index.cpu(), bins)
+    middle = bins.new_zeros(bands.count).index_add_(0, bands.index.cpu(), bins)
     hertz = (middle / bands.sizes.cpu() * sample_rate / n_fft).clamp(min=LOWEST_HZ)
     octave = torch.log2(hertz / LOWEST_HZ)  # [N]
     centres = torch.linspace(0, float(octave.max()), count, dtype=torch.float32, device="cpu")
