@@ -386,6 +386,20 @@ def test_a_batch_outlives_its_stdout(folder: Path, model: str, noise: np.ndarray
     assert len(list(Path("separated").rglob("*.wav"))) == 8
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a device that is always full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"], ["models", "--help"]])
+def test_what_cannot_be_printed_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "sepvae", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes descriptors as a shell does")
 @pytest.mark.parametrize(
     ("arguments", "closed", "message"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -42,28 +44,40 @@ _RESUMED = ("separate", "train", "data")
 class _Group(click.Group):
     """Turns an expected error, or one of the system, into one line and exit code 1, an interrupt into code 130."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _in_one_line():  # printing the help may fail
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except SepvaeError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(1)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader has had enough, which click ends without a word
-                raise
-            place = "" if error.filename is None else f"{error.filename}: "
-            click.echo(f"error: {place}{error.strerror or error}", err=True)
-            ctx.exit(1)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in _TRAIN_EXTRA:
-                raise
-            click.echo(f"error: {error.name} is not installed: pip install 'sepvae[train]'", err=True)
-            ctx.exit(1)
+            with _in_one_line():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             goes_on = ctx.invoked_subcommand in _RESUMED
             rest = "; what was finished is kept, the same command goes on from there" if goes_on else ""
             click.echo(f"interrupted{rest}", err=True)
             ctx.exit(130)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Tell of an error that needs no traceback, and exit."""
+    try:
+        yield
+        return
+    except SepvaeError as error:
+        text = str(error)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has had enough, which click ends without a word
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        text = f"{place}{error.strerror or error}"
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _TRAIN_EXTRA:
+            raise
+        text = f"{error.name} is not installed: pip install 'sepvae[train]'"
+    click.echo(f"error: {text}", err=True)
+    raise click.exceptions.Exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
