@@ -66,7 +66,7 @@ def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
     "--static-eq-from",
     metavar="DATASET",
     type=click.Path(path_type=Path),
-    help="Set whose mean spectra make the static EQ, a baseline; or the file that they were saved in.",
+    help="Set whose mean spectra make the static EQ, a baseline.",
 )
 @click.option("--no-museval", is_flag=True, help="Leave out the BSSEval v4 scores.")
 @click.option("--max-seconds", type=float, help="Take no more than this much of each song.")

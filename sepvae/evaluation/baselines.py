@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sepvae.data import corpora
-from sepvae.errors import DataError, OutputError
+from sepvae.errors import DataError
 from sepvae.signal import wiener
 from sepvae.signal.stft import STFT
 
@@ -58,31 +58,6 @@ class StaticEQ:
             power = np.stack([_mean_power(song, source, stft, sample_rate) for source in sources])  # [K, F]
             total += power / max(power.sum(), np.finfo(float).tiny)
         return cls(tuple(sources), total / len(songs))
-
-    def save(self, path: str | Path) -> None:
-        """Write to a small `.npz` file.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        try:
-            with Path(path).open("wb") as file:
-                np.savez_compressed(file, sources=np.array(self.sources), power=self.power.astype(np.float32))
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
-
-    @classmethod
-    def load(cls, path: str | Path) -> StaticEQ:
-        """Read what `save` wrote.
-
-        Raises:
-            DataError: it is no such file.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(tuple(map(str, file["sources"])), file["power"].astype(np.float64))
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"no static EQ in {path}: {error}") from error
 
     def masks(self) -> Tensor:
         """Gain of every source in every bin: `[K, 1, F, 1]`, summing to one over K."""

@@ -73,8 +73,7 @@ def evaluate(
         gates: also measure oracles, baselines and whether the latents matter.
         mask_net: a mask network trained on the same data, scored beside the model.
         frozen: the same model before its decoders were fine-tuned.
-        static_eq_from: dataset whose songs give the mean spectra of the static EQ, or a file that
-            `StaticEQ.save` wrote; None leaves the static EQ out.
+        static_eq_from: dataset whose songs give the mean spectra of the static EQ; None leaves it out.
         museval: also take BSSEval v4, which is slow.
         max_seconds: only this much of every track's beginning, >= 0.001.
         quality: fast, balanced or best, for all models.
@@ -94,7 +93,9 @@ def evaluate(
     separators = _separators(models, device, quality, refine)
     separator = separators["model"]
     sources, rate = separator.model.config.sources, separator.model.config.sample_rate
-    equaliser = None if static_eq_from is None else _equaliser(static_eq_from, separator.model)
+    equaliser = None
+    if static_eq_from is not None:
+        equaliser = StaticEQ.measure(static_eq_from, sources, separator.model.stft, rate)
     folder = None if out is None else summary.output_folder(out)
     track_set = corpora.scan(dataset, sources)
     if others := sorted(corpora.stem_names(dataset) - set(sources)):
@@ -282,14 +283,3 @@ def _separator(model: ModelSource, device: str, quality: str, refine: int | None
     if isinstance(model, SeparationModel):
         return Separator(model, device, quality=choose(quality, {}, refine))
     return Separator.from_pretrained(model, device, quality=quality, refine=refine)
-
-
-def _equaliser(origin: str | Path, model: SeparationModel) -> StaticEQ:
-    """Load a static EQ from its file, or measure it on a dataset."""
-    config = model.config
-    if not Path(origin).is_file():
-        return StaticEQ.measure(origin, config.sources, model.stft, config.sample_rate)
-    equaliser = StaticEQ.load(origin)
-    if equaliser.sources != config.sources or equaliser.power.shape[1] != model.bands.n_bins:
-        raise DataError(f"{origin} is for other sources or another STFT than the model's")
-    return equaliser
