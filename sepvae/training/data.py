@@ -22,6 +22,9 @@ from sepvae.errors import RecipeError
 from sepvae.models.separation import SeparationModel
 from sepvae.training.recipe import plain
 
+MAX_EXCERPT_S = 3600
+"""Longest excerpt to train on: any longer one is a slip, and would fill the memory before the first step."""
+
 NumberedWindow = tuple[int, str, Tensor, list[int]]
 
 
@@ -142,11 +145,12 @@ def mixing_config(values: dict[str, Any], model: SeparationModel) -> MixingConfi
         RecipeError: values that cannot be, or do not go with the model.
     """
     frames, overlap, unit = values["frames"], model.stft.overlap, model.frame_multiple
-    if not isinstance(frames, int) or frames % unit:
+    hop_length = model.config.hop_length
+    longest = MAX_EXCERPT_S * model.config.sample_rate // hop_length + overlap - 1
+    check_number("data.mixing.frames", frames, least=overlap + 1, most=longest, whole=True)
+    if frames % unit:
         raise RecipeError(f"data.mixing.frames must be a multiple of {unit}, found {frames}")
-    if frames <= overlap:
-        raise RecipeError(f"data.mixing.frames must be above {overlap}, found {frames}")
-    length = (frames - overlap + 1) * model.config.hop_length
+    length = (frames - overlap + 1) * hop_length
     settings: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name != "frames"
     }

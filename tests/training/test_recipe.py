@@ -175,6 +175,8 @@ def test_a_missing_folder_is_told_before_anything_starts(tmp_path: Path, setting
         ("data.valid=nowhere", "data.valid"),
         ("data.mixing.batch_size=0", "data.mixing.batch_size"),
         ("data.mixing.frames=x", "data.mixing.frames"),
+        ("data.mixing.frames=30", "data.mixing.frames must be a multiple of 8, found 30"),
+        ("data.mixing.frames=8000000", "data.mixing.frames must be a whole number from 5 to 450003, found"),
         ("data.mixing.aligned=2", "data.mixing.aligned"),
         ("data.mixing.speed=1", "data.mixing.speed"),
         ("data.mixing.level_db=[3,-14]", "data.mixing.level_db"),
