@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,15 @@ def tone() -> np.ndarray:
     """Half a second of a 440 Hz tone [2, L], the right channel at half the level."""
     wave = 0.2 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE)
     return np.stack([wave, wave / 2]).astype(np.float32)
+
+
+@pytest.fixture
+def ambiguous_wav(rng: np.random.Generator) -> bytes:
+    """A wav file with 24 bits in four bytes; its header does not say in which three of them."""
+    samples = rng.integers(-(1 << 20), 1 << 20, (1000, 2), np.int32).tobytes()
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 2, SAMPLE_RATE, 8 * SAMPLE_RATE, 8, 24)
+    body = head + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 @pytest.fixture(scope="session")

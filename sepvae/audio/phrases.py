@@ -5,6 +5,9 @@ from __future__ import annotations
 UNCLOSED = "ends without the mark that closes such a file: its end may be missing"
 """The phrase for an Ogg file without a last page."""
 
+GUESSED = "its header does not tell how its samples are stored (their bits and bytes do not match)"
+"""The phrase for a file whose samples a decoder could only guess."""
+
 
 def cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
     """The phrase for a file that holds less than its header says."""

@@ -17,6 +17,8 @@ import soxr
 from sepvae.atomic import draft_folder
 from sepvae.audio import AUDIO_ENDINGS
 from sepvae.audio.decoders.base import FAILURES
+from sepvae.audio.decoders.libsndfile import is_guess
+from sepvae.audio.phrases import GUESSED
 from sepvae.errors import DataError
 
 SOURCES = ("vocals", "drums", "bass", "other")
@@ -125,12 +127,20 @@ def file_info(path: Path) -> Any:
     """What soundfile says about a file, from its header.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or only by guessing.
     """
     try:
-        return soundfile.info(str(path))
+        info = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+    _refuse_guess(path, info)
+    return info
+
+
+def _refuse_guess(path: str | Path, opened: Any) -> None:
+    """Refuse a file of which soundfile has guessed what its samples are."""
+    if is_guess(opened.extra_info):
+        raise DataError(f"cannot read {path}: {GUESSED}")
 
 
 def _scan_track(folder: Path, sources: Sequence[str]) -> Track | None:
@@ -204,7 +214,7 @@ def read_audio(path: str | Path, *, start: int = 0, frames: int | None = None) -
         -> [2, L]
 
     Raises:
-        DataError: unreadable, NaN or infinite, or more than two channels.
+        DataError: unreadable or only by guessing, NaN or infinite, or more than two channels.
     """
     try:
         if (mapped := _mapped(path)) is not None:
@@ -232,6 +242,7 @@ def _decoded(path: str | Path, start: int, frames: int | None) -> tuple[np.ndarr
         audio, rate = _g722(path)
         return audio[:, start : None if frames is None else start + frames], rate
     with soundfile.SoundFile(str(path)) as file:
+        _refuse_guess(path, file)
         if start:
             file.seek(min(start, file.frames))
         audio = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)

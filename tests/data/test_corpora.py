@@ -87,6 +87,17 @@ def test_a_corrupt_file_is_named(tmp_path: Path, rng: np.random.Generator) -> No
         read_audio(tmp_path / "song" / "bass.wav")
 
 
+def test_a_wav_with_24_bits_somewhere_in_four_bytes_is_refused(tmp_path: Path, ambiguous_wav: bytes) -> None:
+    path = tmp_path / "song" / "drums.wav"
+    path.parent.mkdir()
+    path.write_bytes(ambiguous_wav)
+    for read in (scan, lambda _: read_audio(path)):
+        with pytest.raises(
+            DataError, match=r"drums\.wav: its header does not tell how its samples are stored"
+        ):
+            read(tmp_path)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_no_numbers_are_refused_with_the_name_of_the_file(
     tmp_path: Path, value: float

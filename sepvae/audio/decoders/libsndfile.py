@@ -23,7 +23,7 @@ from sepvae.audio.decoders.base import (
 )
 from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero
 from sepvae.audio.mpeg import MpegScan, scan_mpeg
-from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
+from sepvae.audio.phrases import GUESSED, UNCLOSED, cut_short, undecodable
 from sepvae.audio.surround import from_vorbis
 from sepvae.errors import AudioFileError
 
@@ -93,10 +93,8 @@ class SoundfileDecoder:
         self._file = file = _Unseekable(native(path))
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
-            if "Ambiguous information" in file.extra_info:
-                raise AudioFileError(
-                    f"{path}: its header does not tell how its samples are stored (their bits and bytes do not match)"
-                )
+            if is_guess(file.extra_info):
+                raise AudioFileError(f"{path}: {GUESSED}")
             if file.format == "FLAC" and (counted := flac_count(path)) is not None:
                 file.close()
                 self._plain = path.open("rb")
@@ -195,6 +193,11 @@ class SoundfileDecoder:
         self._close_file()
         if self._rescue is not None:
             self._rescue.close()
+
+
+def is_guess(extra_info: str) -> bool:
+    """Whether libsndfile has guessed what the samples of a file are, by what it tells about it."""
+    return "Ambiguous information" in extra_info
 
 
 def _stops_early(frames: int, scan: MpegScan) -> bool:
