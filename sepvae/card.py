@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,14 @@ def check_card(card: object, where: str | Path) -> dict[str, Any]:
     return card
 
 
-def read_card(folder: str | Path) -> dict[str, Any]:
+def read_card(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read and check `card.json` of a checkpoint folder.
 
     Raises:
         CheckpointError: the folder or the card is missing, too large, no JSON or incomplete.
     """
-    path = Path(folder) / CARD_FILE
+    folder = Path(folder)
+    path = folder / CARD_FILE
     try:
         if path.exists() and not path.is_file():  # a device or a pipe has no end
             raise CheckpointError(f"{path}: not a regular file")
@@ -92,7 +94,7 @@ def read_card(folder: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: larger than {MAX_CARD_BYTES} bytes, so no card of a model")
         card = json.loads(text.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        if not Path(folder).is_dir():
+        if not folder.is_dir():
             raise CheckpointError(f"{folder}: no such checkpoint folder") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"{path}: cannot be read as a card ({reason})") from error

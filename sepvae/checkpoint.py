@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ _MAX_SOURCES, _MAX_OVERLAP = 32, 32
 
 
 def save(
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     model: SeparationModel,
     card: Mapping[str, Any],
     *,
@@ -90,7 +91,7 @@ def save(
 
 
 def load(
-    folder: str | Path, map_location: str | torch.device = "cpu"
+    folder: str | os.PathLike[str], map_location: str | torch.device = "cpu"
 ) -> tuple[SeparationModel, dict[str, Any]]:
     """Rebuild the model of a checkpoint folder, in float32 and in evaluation mode.
 

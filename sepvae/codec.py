@@ -123,6 +123,7 @@ def write(path: str | os.PathLike[str], coded: CodedStem) -> int:
     Raises:
         OutputError: it cannot be written.
     """
+    path = Path(path)
     header = {
         "source": coded.source,
         "weights": coded.weights,
@@ -137,7 +138,7 @@ def write(path: str | os.PathLike[str], coded: CodedStem) -> int:
     packed = lzma.compress(payload, lzma.FORMAT_RAW, filters=_FILTERS)
     data = MAGIC + len(text).to_bytes(4, "little") + text + packed
     try:
-        write_whole(Path(path), data)
+        write_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
     return len(data)
@@ -152,8 +153,9 @@ def read(path: str | os.PathLike[str], config: VAEConfig) -> CodedStem:
     Raises:
         AudioFileError: missing, damaged, or not made by such an autoencoder.
     """
+    path = Path(path)
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise AudioFileError(f"{path}: cannot be read ({error.strerror})") from error
     if not data.startswith(MAGIC):

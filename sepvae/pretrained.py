@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class ModelRow:
     licence: str
 
 
-def find(name: str | Path) -> Path:
+def find(name: str | os.PathLike[str]) -> Path:
     """Folder of a model.
 
     Args:
@@ -53,10 +54,11 @@ def find(name: str | Path) -> Path:
         CheckpointError: neither a bundled model nor a folder with a card.
         DownloadError: nothing can be fetched from the address.
     """
-    if is_address(str(name)):
-        return fetch(str(name))
+    name = os.fspath(name)
+    if is_address(name):
+        return fetch(name)
     root = resource_dir("pretrained")
-    places = [root / name, Path(name)] if _NAME.fullmatch(str(name)) else [Path(name)]
+    places = [root / name, Path(name)] if _NAME.fullmatch(name) else [Path(name)]
     for folder in places:
         try:
             if (folder / CARD_FILE).is_file():
@@ -64,7 +66,7 @@ def find(name: str | Path) -> Path:
         except (OSError, ValueError):  # too long for a file name, or with a null byte in it
             continue
     known = ", ".join(sorted(path.parent.name for path in root.glob(f"*/{CARD_FILE}"))) or "none"
-    raise CheckpointError(f"no model {str(name)!r}: expected a checkpoint folder or a bundled name ({known})")
+    raise CheckpointError(f"no model {name!r}: expected a checkpoint folder or a bundled name ({known})")
 
 
 def available() -> list[dict[str, Any]]:

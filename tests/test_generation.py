@@ -183,6 +183,9 @@ def test_damaged_files_are_refused_in_one_line(
             codec.read(path, model.config.vae)
     with pytest.raises(AudioFileError, match="cannot be read"):
         codec.read(tmp_path / "nowhere", model.config.vae)
+    [entry] = os.scandir(tmp_path)
+    with pytest.raises(AudioFileError, match=r"x\.latents: damaged"):
+        codec.read(entry, model.config.vae)
     with pytest.raises(OptionError, match="fewer than 3 levels"):
         coded(model, stem, drop=3)
 

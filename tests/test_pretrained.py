@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_a_name_is_found_and_a_path_is_taken_as_it_is(bundle: Path, tmp_path: Pa
     assert pretrained.find("tiny") == bundle / "tiny"
     assert pretrained.find(str(bundle / "tiny")) == bundle / "tiny"
     assert pretrained.find(bundle / "tiny") == bundle / "tiny"
+
+
+def test_an_object_that_stands_for_a_path_is_taken_for_it(bundle: Path) -> None:
+    @dataclass(frozen=True)
+    class Named:
+        name: str
+
+        def __fspath__(self) -> str:
+            return self.name
+
+    assert pretrained.find(Named("tiny")) == bundle / "tiny"
+    with pytest.raises(CheckpointError, match="no model 'nowhere'"):
+        pretrained.find(Named("nowhere"))
 
 
 def test_a_bundled_name_wins_over_a_folder_here(
