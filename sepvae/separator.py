@@ -181,8 +181,10 @@ class Separator(ArraySeparator):
         started, report = time.monotonic(), Meter(progress)
         present = None if present is None else listed(present)
         selection = self.select([stem], present=present)
-        with AudioReader(path) as reader:
+        source = Path(path)
+        with AudioReader(source) as reader:
             info = reader.info
+            input_sha256 = sha256_of(source)  # now, since it may be gone when all is read
             stream = self.stream(info.sample_rate, info.channels, present=present)
             wav = WavStream(file, info.sample_rate, info.channels)
             for block in self._stems(reader, stream, selection, report):
@@ -190,9 +192,9 @@ class Separator(ArraySeparator):
             wav.finish()
         report.finish()
         done = SeparatedFile(
-            Path(path),
+            source,
             outputs={},
-            input_sha256=sha256_of(path),
+            input_sha256=input_sha256,
             sample_rate=info.sample_rate,
             channels=info.channels,
             frames=reader.frames_read,

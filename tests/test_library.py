@@ -1,5 +1,7 @@
 """What a program that uses the library relies on: progress, cancellation, batches, threads, latency, little memory."""
 
+import hashlib
+import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -360,6 +362,18 @@ def test_what_is_only_read_is_not_yet_done(
         one_chunk.separate_to(tmp_path / "song.wav", file, stem="vocals", progress=told.append)
     assert told[-1] == 1
     assert max(told[:-1]) == 0
+
+
+def test_an_input_that_is_removed_while_it_is_read_has_been_read(
+    tmp_path: Path, separator: Separator, long_noise: np.ndarray
+) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, long_noise.T, RATE)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    done = separator.separate_to(
+        path, io.BytesIO(), stem="vocals", progress=lambda _: path.unlink(missing_ok=True)
+    )
+    assert (done.input_sha256, done.frames, done.loss) == (sha256, long_noise.shape[1], None)
 
 
 def test_a_matrix_is_an_array_too(separator: Separator, long_noise: np.ndarray) -> None:
