@@ -165,7 +165,7 @@ class Separator(ArraySeparator):
 
         Args:
             path: input in any format that soundfile or PyAV reads.
-            file: where to write; a pipe will do.
+            file: where to write, open in binary mode; a pipe will do.
             stem: name of a source, or `no_<source>` for all but one.
             present: names of the sources that the recording has, as in `separate`; None for all.
             progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes

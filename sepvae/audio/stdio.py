@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import struct
@@ -62,10 +63,14 @@ class WavStream:
         channels: > 0.
 
     Raises:
-        OutputError: it cannot be written, here and in every method.
+        OutputError: it is no such file, or cannot be written, here and in every method.
     """
 
     def __init__(self, file: BinaryIO, sample_rate: int, channels: int) -> None:
+        if isinstance(file, io.TextIOBase) or not hasattr(file, "write"):
+            raise OutputError(
+                f"expected a file that is open for writing bytes, found an object of type {type(file).__name__}"
+            )
         self._file, self._data_bytes = file, 0
         align = 4 * channels
         self._format = struct.pack(

@@ -48,6 +48,12 @@ def test_a_file_that_takes_no_more_is_an_error(noise: np.ndarray) -> None:
         wav.write(noise)
 
 
+@pytest.mark.parametrize("file", ["out.wav", Path("out.wav"), io.StringIO()])
+def test_what_takes_no_bytes_is_refused(file: object) -> None:
+    with pytest.raises(OutputError, match="open for writing bytes, found an object of type"):
+        WavStream(file, RATE, 2)  # type: ignore[arg-type]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="appending files can be sought elsewhere")
 def test_nothing_is_put_behind_a_wav_that_is_appended_to_a_file(tmp_path: Path, noise: np.ndarray) -> None:
     path = tmp_path / "both"
