@@ -207,19 +207,6 @@ def denoise(model: SeparationVAE, source: str, stem: Tensor) -> Tensor:
     return clean
 
 
-@torch.inference_mode()
-def elbo(model: SeparationVAE, stem: Tensor, generator: torch.Generator) -> dict[str, float]:
-    """Evidence lower bound of a solo under every source's autoencoder, in nats, on one draw of the latents.
-
-    Shape: stem `[2, L]`.
-    """
-    P = model.pad_frames(model.banded_power(model.stft(stem)))[None]
-    return {
-        source: float(model.source_vae(source).elbo(P, model.bands.sizes, generator))
-        for source in model.config.sources
-    }
-
-
 def _chunks(frames: int, context: int) -> Iterator[tuple[int, int, slice]]:
     """First and last frame of every chunk with its context, and where in it the core lies."""
     for first in range(0, frames, CHUNK_FRAMES):
