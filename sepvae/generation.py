@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from sepvae.errors import NOT_FINITE, CheckpointError, NonFiniteError, OptionError
 from sepvae.models import refinement
 from sepvae.models.blocks import receptive_frames
-from sepvae.models.device import autocast_dtype
+from sepvae.models.device import autocast_dtype, inference
 from sepvae.models.latents import Latents, Posterior
 from sepvae.models.separation import SeparationModel, SeparationVAE
 from sepvae.models.vae import LATENT_LEVELS, LEVELS, PAN_LEVEL, LadderDecoder, SourceVAE, VAEConfig
@@ -21,6 +23,23 @@ CHUNK_FRAMES = 512
 GRIFFIN_LIM_ITERATIONS = 32
 LATENT_FRAMES = tuple(1 << level for level in (*LATENT_LEVELS, PAN_LEVEL))
 """Frames per cell of every latent, coarsest level first, then the pan latent."""
+
+
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
+
+
+def _undisturbed(
+    function: Callable[Concatenate[SeparationVAE, Options], Result],
+) -> Callable[Concatenate[SeparationVAE, Options], Result]:
+    """Let a function of a model compute without gradients, and without the autocast of whoever calls it."""
+
+    @wraps(function)
+    def undisturbed(model: SeparationVAE, *args: Options.args, **options: Options.kwargs) -> Result:
+        with inference(model.stft.window.device):
+            return function(model, *args, **options)
+
+    return undisturbed
 
 
 def with_vaes(model: SeparationModel) -> SeparationVAE:
@@ -53,7 +72,7 @@ def latent_shapes(config: VAEConfig, frames: int) -> list[tuple[int, int, int]]:
     return [(d, cells >> level, frames >> level) for d, level in zip(channels, levels, strict=True)]
 
 
-@torch.inference_mode()
+@_undisturbed
 def encode(model: SeparationVAE, source: str, stem: Tensor, *, refine: int = 0) -> tuple[Latents, Latents]:
     """Mean and standard deviation of every latent of a stem; long stems go through in chunks.
 
@@ -86,7 +105,7 @@ def encode(model: SeparationVAE, source: str, stem: Tensor, *, refine: int = 0) 
     return latents
 
 
-@torch.inference_mode()
+@_undisturbed
 def decode(model: SeparationVAE, source: str, latents: Sequence[Tensor | None]) -> Tensor:
     """Log-variances of latents; long ones go through in chunks.
 
@@ -120,7 +139,7 @@ def _decode_chunk(vae: SourceVAE, latents: list[Tensor | None], frames: int) -> 
     return vae.decode([z for z in latents if z is not None])
 
 
-@torch.inference_mode()
+@_undisturbed
 def synthesise(
     model: SeparationVAE,
     log_variance: Tensor,
@@ -144,7 +163,7 @@ def synthesise(
     return audio
 
 
-@torch.inference_mode()
+@_undisturbed
 def sample(
     model: SeparationVAE,
     source: str,
@@ -189,7 +208,7 @@ def interpolate(a: Sequence[Tensor], b: Sequence[Tensor], weight: float) -> Late
     ]
 
 
-@torch.inference_mode()
+@_undisturbed
 def denoise(model: SeparationVAE, source: str, stem: Tensor) -> Tensor:
     """Send a noisy solo through its source's autoencoder: decoded magnitudes with the phases of the input.
 

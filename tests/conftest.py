@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,13 @@ def stirred_model(tiny_model: SeparationVAE, generator: torch.Generator) -> Sepa
     """The tiny model, stirred so that context and levels count."""
     stir(tiny_model, 0.2, generator)
     return tiny_model
+
+
+@pytest.fixture
+def default_type() -> Iterator[Callable[[torch.dtype], None]]:
+    """Sets the type that torch makes tensors of, which is float32 again after the test."""
+    yield torch.set_default_dtype
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,31 @@ def test_denoising_keeps_the_phases_of_the_input(model: SeparationVAE, stem: tor
     wanted = model.bands.expand(torch.exp(0.5 * log_variance[..., : S.shape[-1]])) * S / S.abs()
     expected = model.stft.inverse(wanted, stem.shape[-1])
     torch.testing.assert_close(generation.denoise(model, SOURCE, stem), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_defaults_of_torch_and_the_callers_autocast_change_nothing(
+    model: SeparationVAE, stem: torch.Tensor, default_type: Callable[[torch.dtype], None]
+) -> None:
+    stem = stem[:, :4000]
+
+    def results() -> list[torch.Tensor]:
+        latents = generation.encode(model, SOURCE, stem, refine=2)[0]
+        drawn = generation.sample(model, SOURCE, 0.1, generator=seeded(), iterations=2)
+        log_variance = generation.decode(model, SOURCE, [*latents[:2], None, latents[3]])
+        return [*latents, drawn, log_variance, generation.denoise(model, SOURCE, stem)]
+
+    def check() -> None:
+        for found, wanted in zip(results(), expected, strict=True):
+            assert found.dtype == wanted.dtype
+            assert torch.equal(found, wanted)
+
+    expected = results()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        check()
+    default_type(torch.float64)
+    check()
+    with torch.device("meta"):
+        check()
 
 
 def test_what_a_model_lacks_is_said(model: SeparationVAE, stem: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -301,12 +301,6 @@ def test_a_stream_ends_with_an_error_within(
     for call in (lambda: stream.push(long_noise), stream.finish):
         with pytest.raises(SepvaeError, match="the stream has ended with an error"):
             call()
-
-
-@pytest.fixture
-def default_type() -> Iterator[Callable[[torch.dtype], None]]:
-    yield torch.set_default_dtype
-    torch.set_default_dtype(torch.float32)
 
 
 def test_defaults_of_torch_and_the_callers_autocast_change_nothing(

@@ -1,8 +1,10 @@
-"""The device that a model computes on, and the type of number that it is fast in."""
+"""The device that a model computes on, and how it computes there."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,6 +29,13 @@ def find_device(name: str) -> torch.device:
         reason = textwrap.shorten(reason, 200, placeholder=" ...")
         raise OptionError(f"device {name!r} cannot be used ({reason})") from error
     return device
+
+
+@contextmanager
+def inference(device: torch.device) -> Iterator[None]:
+    """Compute without gradients, and without the autocast of whoever calls."""
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

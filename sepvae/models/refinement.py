@@ -56,6 +56,7 @@ def refine(
             gradients = torch.autograd.grad((nll.sum() + BETA * kl) / P.shape[-1], means)
             for mean, gradient in zip(means, gradients, strict=True):
                 mean.grad = gradient
-            optimizer.step()
+            with torch.device("cpu"):  # where it counts its steps, whatever torch's default device is
+                optimizer.step()
     levels = zip(means, log_sds, strict=True)
     return Posterior(tuple(Gaussian(mean.detach(), log_sd) for mean, log_sd in levels))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sepvae.audio.resample import MAX_RATE, MIN_RATE, Resampler
+from sepvae.models.device import inference
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, mask_stream
 from sepvae.separation.quality import Quality
@@ -107,10 +108,7 @@ class View:
     def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
         pairs = []
         device = self._model.stft.window.device
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, enabled=False),
-        ):  # the caller's is not for this
+        with inference(device):
             for index, pair_filter in enumerate(self._filters):
                 pair = block[2 * index : 2 * index + 2]
                 x = torch.tensor(pair, device=device).expand(2, -1)
