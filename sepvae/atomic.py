@@ -39,7 +39,7 @@ class PartialFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         while True:
-            self.temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+            self.temporary = _temporary_name(path)
             self._lock = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             try:
                 if _try_lock(self._lock) and self.temporary.exists():
@@ -96,6 +96,31 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with whole_file(path) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def restored_on_failure(path: Path) -> Iterator[None]:
+    """Let a block put a file in the place of another; if it fails, the other is there again, or none if none was.
+
+    Where the system has no hard links, a file that was replaced stays so.
+    """
+    aside = _temporary_name(path)
+    there = os.path.lexists(path)
+    if there:
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.link(path, aside, follow_symlinks=False)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if there:
+                os.replace(aside, path)
+            else:
+                path.unlink()
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 @contextlib.contextmanager
@@ -176,6 +201,10 @@ def locked(folder: Path) -> Iterator[None]:
                 stack.callback(os.close, descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
 
 
 def is_unfinished(name: str) -> bool:

@@ -17,6 +17,7 @@ from sepvae.atomic import (
     locked,
     publish_folder,
     remove_drafts,
+    restored_on_failure,
     sweep,
     whole_file,
     write_whole,
@@ -85,6 +86,12 @@ def half_a_file(folder: Path) -> None:
         raise KeyboardInterrupt
 
 
+def interrupted_after_a_file(folder: Path) -> None:
+    with restored_on_failure(folder / "a"):
+        write_whole(folder / "a", b"new")
+        raise KeyboardInterrupt
+
+
 def half_a_folder(folder: Path) -> None:
     with draft_folder(folder / "model") as draft:
         (draft / "card").write_bytes(b"two")
@@ -121,6 +128,17 @@ def test_a_folder_that_loses_the_race_for_its_name_leaves_no_other_behind(tmp_pa
         publish_folder(Winner(draft), path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     assert (path / "card").is_dir()
+
+
+def test_without_links_a_failure_leaves_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **options: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_after_a_file(tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
 
 
 def test_of_drafts_only_those_are_removed_that_were_made_here(tmp_path: Path) -> None:

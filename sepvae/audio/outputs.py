@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sepvae.atomic import is_unfinished, locked, sweep, sync_folder
+from sepvae.atomic import is_unfinished, locked, restored_on_failure, sweep, sync_folder
 from sepvae.audio.encoding import ENCODINGS, AudioWriter, Encoding, check_format, quantise
 from sepvae.audio.reader import BLOCK_FRAMES
 from sepvae.audio.resample import Resampler
@@ -188,8 +188,11 @@ class StemFiles:
                 locks.enter_context(locked(folder))
             self._check_places()
             check()
-            for writer in self._writers:
-                writer.publish()
+            with ExitStack() as former:
+                for path in self._paths.values():
+                    former.enter_context(restored_on_failure(path))
+                for writer in self._writers:
+                    writer.publish()
         for folder in folders:
             sync_folder(folder)
         self._cleanup.pop_all()  # the folders stay

@@ -1,5 +1,6 @@
 """The files of one input's stems appear together, inside the output folder, and add up."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -125,6 +126,28 @@ def test_a_failure_at_the_end_spares_the_old_files(
 
     monkeypatch.setattr(AudioWriter, "finish", failing)
     with pytest.raises(OutputError, match="disk full"):
+        write(-stems, tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "song").iterdir()} == before
+
+
+@pytest.mark.parametrize("there", [(), ("drums",), STEMS])
+def test_a_name_that_cannot_be_given_spares_the_old_files(
+    tmp_path: Path, stems: np.ndarray, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
+) -> None:
+    """The last of three files cannot be renamed, as where somebody else owns the one that is there."""
+    write(stems, tmp_path)
+    for name in set(STEMS) - set(there):
+        (tmp_path / "song" / f"{name}.wav").unlink()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "song").iterdir()}
+    replace = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if target.stem == "rest":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OutputError, match=r"rest\.wav: cannot be written"):
         write(-stems, tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "song").iterdir()} == before
 
