@@ -19,6 +19,8 @@ from sepvae.errors import DownloadError
 
 BLOCK_BYTES = 1 << 20
 ALGORITHMS = ("md5", "sha256")
+TIMEOUT_S = 60.0
+"""How long a server may be silent."""
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers that may be better the next time."""
 OnBytes = Callable[[int, int | None], None]
@@ -33,7 +35,6 @@ def download(
     progress: OnBytes = lambda done, total: None,
     attempts: int = 6,
     pause_s: float = 1.0,
-    timeout_s: float = 60.0,
 ) -> Path:
     """Fetch a file; a partial one beside it (`<name>.part`) is continued, now or by a later call.
 
@@ -46,7 +47,6 @@ def download(
         progress: called while bytes arrive.
         attempts: how often in a row it may fail, > 0.
         pause_s: wait before the second attempt, doubled each time.
-        timeout_s: how long the server may be silent.
 
     Returns:
         The path.
@@ -70,7 +70,7 @@ def download(
     part = path.with_name(f"{path.name}.part")
 
     def fetch() -> bool:
-        return _fetch(url, part, checksum is not None, progress, timeout_s)
+        return _fetch(url, part, checksum is not None, progress)
 
     _until_complete(fetch, url, part, attempts, pause_s)
     if checksum is not None and (found := digest(part, checksum.partition(":")[0])) != checksum:
@@ -119,7 +119,7 @@ def _validator(part: Path) -> Path:
     return part.with_name(f"{part.name}.etag")
 
 
-def _fetch(url: str, part: Path, verified: bool, progress: OnBytes, timeout_s: float) -> bool:
+def _fetch(url: str, part: Path, verified: bool, progress: OnBytes) -> bool:
     """Append to a part from where it ends; whether the file is complete.
 
     Args:
@@ -132,7 +132,7 @@ def _fetch(url: str, part: Path, verified: bool, progress: OnBytes, timeout_s: f
         if etag.is_file():
             headers["If-Range"] = etag.read_text(encoding="utf-8")
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
         if error.code == 416 and total == str(done):

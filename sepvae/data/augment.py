@@ -158,9 +158,9 @@ def stretch(
     return np.pad(changed, ((0, 0), (0, max(0, length - changed.shape[1]))))[:, :length]
 
 
-def gains_at(frequencies: Audio, gains_db: Audio, points: Sequence[float] = TONE_POINTS) -> Audio:
-    """Amplitude factors at some frequencies of a curve that is given in decibels at a few points."""
-    return np.asarray(10 ** (np.interp(frequencies, points, gains_db) / 20))
+def gains_at(frequencies: Audio, gains_db: Audio) -> Audio:
+    """Amplitude factors at some frequencies of a curve that is given in decibels at `TONE_POINTS`."""
+    return np.asarray(10 ** (np.interp(frequencies, TONE_POINTS, gains_db) / 20))
 
 
 @dataclass(frozen=True)

@@ -174,8 +174,6 @@ class ExcerptStream(IterableDataset[Mixture]):
         sample_rate: rate of all files, hertz.
         config: how to mix.
         seed: of all draws.
-        start: index of the first batch.
-        share: the rows to draw of each batch; `batch_size` is a multiple of its processes times its pieces.
 
     Raises:
         DataError: a source has no track, or a file has another rate.
@@ -189,12 +187,10 @@ class ExcerptStream(IterableDataset[Mixture]):
         config: MixingConfig,
         *,
         seed: int = 0,
-        start: int = 0,
-        share: Share = WHOLE,
     ) -> None:
         super().__init__()
         self.sources, self.sample_rate, self.config = tuple(sources), sample_rate, config
-        self.seed, self.start, self.share = seed, start, share
+        self.seed, self.start, self.share = seed, 0, WHOLE
         self.alone: tuple[Step, ...] = (ChannelSwap(), Gain(config.gain_sd_db), Polarity())
         self.in_song: tuple[Step, ...] = (Gain(config.gain_sd_db / 2), Polarity())
         self.mixed: tuple[Step, ...] = (Level(config.level_db),)
@@ -220,7 +216,12 @@ class ExcerptStream(IterableDataset[Mixture]):
         return [(self.config.groups[key] / total, members) for key, members in sorted(groups.items())]
 
     def part(self, start: int, share: Share = WHOLE) -> ExcerptStream:
-        """The same stream from batch `start` on, or a share of it; the folder is not scanned again."""
+        """The same stream from batch `start` on, or a share of it; the folder is not scanned again.
+
+        Args:
+            start: index of the first batch.
+            share: the rows to draw of each batch; `batch_size` is a multiple of its processes times its pieces.
+        """
         stream = copy(self)
         stream.start, stream.share = start, share
         return stream

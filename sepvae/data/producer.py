@@ -83,21 +83,18 @@ def produce_score(
     return balance(stems, rng), chosen
 
 
-def balance(
-    stems: dict[str, np.ndarray], rng: np.random.Generator, spread_db: float = 3.0
-) -> dict[str, np.ndarray]:
+def balance(stems: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Bring stems near the levels of a finished mix, each with its own deviation, and the mix to a random loudness.
 
     Args:
         stems: source -> `[C, L]`; a silent one is left out of the result.
         rng: draws the deviations and the loudness.
-        spread_db: standard deviation of a stem's level.
     """
     out = {}
     for source, audio in stems.items():
         level = effects.rms(audio)
         if level > 0:
-            target_db = STEM_LEVELS_DB[source] + float(np.clip(rng.normal(0, spread_db), -6, 6))
+            target_db = STEM_LEVELS_DB[source] + float(np.clip(rng.normal(0, 3.0), -6, 6))
             out[source] = audio * np.float32(10 ** (target_db / 20) / level)
     mix = np.sum(list(out.values()), axis=0)
     wanted = 10 ** (rng.uniform(*PRODUCED_RMS_DB) / 20) / effects.rms(mix)

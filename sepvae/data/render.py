@@ -160,13 +160,12 @@ def transpose(score: Score, semitones: int) -> Score:
     return Score(tuple(events))
 
 
-def remap(score: Score, rng: np.random.Generator, keep: float = 0.3) -> Score:
+def remap(score: Score, rng: np.random.Generator) -> Score:
     """Replace programs by others of their family of eight, and the drum kit by another.
 
     Args:
         score: what to change; a channel that names no program plays program 0 and stays as it is.
         rng: decides.
-        keep: probability that a program stays, 0 to 1.
     """
     table: dict[tuple[int, int], int] = {}
     kit = int(rng.choice(DRUM_KITS))
@@ -177,14 +176,14 @@ def remap(score: Score, rng: np.random.Generator, keep: float = 0.3) -> Score:
         if message.type == "program_change":
             key = (message.channel, message.program)
             if key not in table:
-                table[key] = kit if message.channel == DRUM_CHANNEL else _relative(message.program, rng, keep)
+                table[key] = kit if message.channel == DRUM_CHANNEL else _relative(message.program, rng)
             message = message.copy(program=table[key])
         events.append((now, message))
     return Score(tuple(events))
 
 
-def _relative(program: int, rng: np.random.Generator, keep: float) -> int:
-    if program >= FIRST_EFFECT or program in ODD_PROGRAMS or rng.random() < keep:
+def _relative(program: int, rng: np.random.Generator) -> int:
+    if program >= FIRST_EFFECT or program in ODD_PROGRAMS or rng.random() < 0.3:
         return program
     family = [p for p in range(program // 8 * 8, program // 8 * 8 + 8) if p not in ODD_PROGRAMS]
     return int(rng.choice(family))
@@ -286,9 +285,7 @@ def render_kit(score: Score, soundfont: Path, duration: float) -> np.ndarray:
     return render(Score(tuple(events)), soundfont, duration, {"synth.reverb.active": 0})
 
 
-def active_window(
-    score: Score, length: float, rng: np.random.Generator | None = None, step: float = 2.0
-) -> tuple[float, float]:
+def active_window(score: Score, length: float, rng: np.random.Generator | None = None) -> tuple[float, float]:
     """A window in which as many stems as possible play: a random good one, or the best one without an rng.
 
     Returns:
@@ -299,7 +296,7 @@ def active_window(
     last = score.duration
     if last - first <= length:
         return first, last
-    starts = np.arange(first, last - length, step)
+    starts = np.arange(first, last - length, 2.0)
     counts = np.array([[np.sum((v >= s) & (v < s + length)) for v in times.values()] for s in starts])
     share = counts / np.maximum(counts.max(axis=0), 1)  # window, stem: relative to each stem's busiest window
     score_of = share[:, counts.max(axis=0) > 0].min(axis=1)

@@ -103,17 +103,16 @@ def oscillate(kind: str, cycles: np.ndarray, step: np.ndarray, width: float = 0.
     raise ValueError(f"unknown wave {kind}")
 
 
-def sweep_low_pass(audio: np.ndarray, octaves: np.ndarray, count: int = 5) -> np.ndarray:
+def sweep_low_pass(audio: np.ndarray, octaves: np.ndarray) -> np.ndarray:
     """A fourth-order low-pass whose cutoff moves: a blend of fixed ones.
 
     Args:
         audio: [L].
         octaves: log2 of the cutoff in hertz, [L].
-        count: fixed filters to blend, >= 2.
     """
     octaves = np.clip(octaves, np.log2(30.0), np.log2(16000.0))
     low, high = float(octaves.min()), float(octaves.max())
-    count = count if high - low > 0.05 else 1
+    count = 5 if high - low > 0.05 else 1
     grid = np.linspace(low, high, count)
     out = np.zeros_like(audio)
     for centre in grid:

@@ -223,8 +223,8 @@ class Timbre:
     active: float
 
 
-def timbre(audio: np.ndarray, rate: int = TASTE_RATE) -> Timbre | None:
-    """Measure a solo; None for silence or less than two frames.
+def timbre(audio: np.ndarray) -> Timbre | None:
+    """Measure a solo at `TASTE_RATE`; None for silence or less than two frames.
 
     Shape:
         audio: [L]
@@ -233,7 +233,7 @@ def timbre(audio: np.ndarray, rate: int = TASTE_RATE) -> Timbre | None:
         return None
     frames = np.lib.stride_tricks.sliding_window_view(audio, FRAME)[:: FRAME // 2]
     power = np.abs(np.fft.rfft(frames * np.hanning(FRAME))) ** 2  # [T, F]
-    frequency, mean = np.fft.rfftfreq(FRAME, 1 / rate), power.mean(0)
+    frequency, mean = np.fft.rfftfreq(FRAME, 1 / TASTE_RATE), power.mean(0)
     loud = power[power.sum(1) > 1e-4 * power.sum(1).max(), 8:1500]
     flatness = np.exp(np.log(loud + 1e-12).mean(1)) / (loud.mean(1) + 1e-12)
     level = np.sqrt([np.mean(part**2) for part in np.array_split(audio, max(1, len(audio) // 441))])

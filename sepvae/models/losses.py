@@ -12,6 +12,8 @@ from sepvae.models.features import log_power
 
 LINEAR_FROM = 2.0
 """Where log P - log v exceeds this, training continues the exponential as a straight line."""
+FLOOR = 3e-3
+"""Share of the mixture's energy that is added to an output's error and its reference, so that silent sources count."""
 
 
 def complex_gaussian_nll(
@@ -49,9 +51,7 @@ def gaussian_nll(P: Tensor, log_variance: Tensor, sizes: Tensor, weight: float) 
     return sizes[:, None] * weight * torch.square(0.5 * (log_power(P) - log_variance))
 
 
-def output_error_db(
-    M: Tensor, P_mix: Tensor, P: Tensor, cross: Tensor, sizes: Tensor, floor: float = 3e-3
-) -> Tensor:
+def output_error_db(M: Tensor, P_mix: Tensor, P: Tensor, cross: Tensor, sizes: Tensor) -> Tensor:
     """Error of masked sources relative to the sources, in decibels, without leaving the band domain.
 
     With one mask per band the squared error sum |M X - S|^2 needs only the banded |X|^2, |S|^2 and Re(X S*).
@@ -62,13 +62,12 @@ def output_error_db(
         P: banded |S|^2.
         cross: banded Re(X S*).
         sizes: bins per band.
-        floor: share of the mixture's energy added to error and reference, so that silent sources count: > 0.
 
     Shape: M, P, cross `[B, K, C, N, T]`, P_mix `[B, C, N, T]`, sizes `[N]` -> `[B, K]`.
     """
     P_mix = P_mix.unsqueeze(1)
     error = M.square() * P_mix - 2 * M * cross + P
     energy = (sizes[:, None] * P).sum((2, 3, 4))  # [B, K]
-    margin = floor * (sizes[:, None] * P_mix).sum((2, 3, 4)) + 1e-6  # [B, 1]
+    margin = FLOOR * (sizes[:, None] * P_mix).sum((2, 3, 4)) + 1e-6  # [B, 1]
     distance = (sizes[:, None] * error).sum((2, 3, 4)).clamp(min=0)  # [B, K]
     return 10 * torch.log10((distance + margin) / (energy + margin))

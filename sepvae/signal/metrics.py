@@ -90,18 +90,17 @@ def si_sdr(estimate: npt.ArrayLike, reference: npt.ArrayLike) -> npt.NDArray[np.
     return np.where(np.isnan(s).any(-1) | ~finite, np.nan, ratio)
 
 
-def windows(length: int, sample_rate: int, window_s: float = WINDOW_S) -> list[slice]:
+def windows(length: int, sample_rate: int) -> list[slice]:
     """The windows in which a track of `length` samples is scored: side by side, the last partial one dropped.
 
     Args:
         length: samples, int >= 0.
         sample_rate: Hz, int > 0.
-        window_s: seconds, > 0.
 
     Returns:
         Slices over samples; the whole track where it is shorter than one window; nothing where it is empty.
     """
-    step = round(window_s * sample_rate)
+    step = round(WINDOW_S * sample_rate)
     if 0 < length < step:
         return [slice(0, length)]
     return [slice(start, start + step) for start in range(0, length - step + 1, step)]
@@ -134,7 +133,6 @@ def score_windows(
     references: Mapping[str, npt.ArrayLike],
     mixture: npt.ArrayLike,
     sample_rate: int,
-    window_s: float = WINDOW_S,
 ) -> dict[str, list[WindowScore]]:
     """Score every counted window of one track, or of a part of it that starts on a window.
 
@@ -143,7 +141,6 @@ def score_windows(
         references: true audio of each source.
         mixture: the sum of the sources.
         sample_rate: Hz, int > 0.
-        window_s: seconds, > 0.
 
     Shape:
         each `[L]` or `[C, L]`, all of one length
@@ -167,7 +164,7 @@ def score_windows(
             raise ShapeError(f"{source}: the estimate holds NaN or infinite samples")
         scores[source] = [
             WindowScore(float(si_sdr(x[part], s[part])), float(si_sdr(mix[part], s[part])))
-            for part in windows(s.size, sample_rate, window_s)
+            for part in windows(s.size, sample_rate)
             if is_active(s[part])
         ]
     return scores
@@ -191,13 +188,12 @@ def score_track(
     references: Mapping[str, npt.ArrayLike],
     mixture: npt.ArrayLike,
     sample_rate: int,
-    window_s: float = WINDOW_S,
 ) -> dict[str, SourceScore]:
     """Score one track by the project's protocol; a silent reference has no windows and NaN scores.
 
     Args, Shape and Raises: as of `score_windows`.
     """
-    scores = score_windows(estimates, references, mixture, sample_rate, window_s)
+    scores = score_windows(estimates, references, mixture, sample_rate)
     return {source: summarise(found) for source, found in scores.items()}
 
 
