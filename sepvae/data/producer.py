@@ -22,6 +22,8 @@ from sepvae.data.vocals import make_vocals
 STEM_LEVELS_DB = {"vocals": -19.0, "drums": -20.0, "bass": -20.0, "other": -20.5}
 PRODUCED_RMS_DB = (-22.0, -14.0)
 MIX_PEAK = 0.95
+LEVEL_SPREAD_DB = 3.0
+"""Standard deviation of a stem's level in a mix."""
 """Largest sample of a mixture, of full scale 1."""
 
 
@@ -94,7 +96,7 @@ def balance(stems: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str,
     for source, audio in stems.items():
         level = effects.rms(audio)
         if level > 0:
-            target_db = STEM_LEVELS_DB[source] + float(np.clip(rng.normal(0, 3.0), -6, 6))
+            target_db = STEM_LEVELS_DB[source] + float(np.clip(rng.normal(0, LEVEL_SPREAD_DB), -6, 6))
             out[source] = audio * np.float32(10 ** (target_db / 20) / level)
     mix = np.sum(list(out.values()), axis=0)
     wanted = 10 ** (rng.uniform(*PRODUCED_RMS_DB) / 20) / effects.rms(mix)

@@ -39,6 +39,10 @@ SOUNDFONT_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/soundfonts", "/usr/loc
 SOUNDFONT_VARIABLE = "SEPVAE_SOUNDFONTS"
 TICKS_PER_BEAT, TEMPO = 480, 125_000  # microseconds a beat: 3840 ticks a second
 TAIL_S = 1.5
+KEPT_PROGRAMS = 0.3
+"""Share of the programs that stay when a score gets other instruments."""
+WINDOW_STEP_S = 2.0
+"""Between the windows that are compared by how much plays in them."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ def remap(score: Score, rng: np.random.Generator) -> Score:
 
 
 def _relative(program: int, rng: np.random.Generator) -> int:
-    if program >= FIRST_EFFECT or program in ODD_PROGRAMS or rng.random() < 0.3:
+    if program >= FIRST_EFFECT or program in ODD_PROGRAMS or rng.random() < KEPT_PROGRAMS:
         return program
     family = [p for p in range(program // 8 * 8, program // 8 * 8 + 8) if p not in ODD_PROGRAMS]
     return int(rng.choice(family))
@@ -296,7 +300,7 @@ def active_window(score: Score, length: float, rng: np.random.Generator | None =
     last = score.duration
     if last - first <= length:
         return first, last
-    starts = np.arange(first, last - length, 2.0)
+    starts = np.arange(first, last - length, WINDOW_STEP_S)
     counts = np.array([[np.sum((v >= s) & (v < s + length)) for v in times.values()] for s in starts])
     share = counts / np.maximum(counts.max(axis=0), 1)  # window, stem: relative to each stem's busiest window
     score_of = share[:, counts.max(axis=0) > 0].min(axis=1)

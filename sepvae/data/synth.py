@@ -13,6 +13,8 @@ from scipy.signal import butter, lfilter, sosfilt
 from sepvae.data.corpora import SAMPLE_RATE
 
 FADE_S = 0.003
+BLENDED_FILTERS = 5
+"""Fixed low-passes of which a moving one is made."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def sweep_low_pass(audio: np.ndarray, octaves: np.ndarray) -> np.ndarray:
     """
     octaves = np.clip(octaves, np.log2(30.0), np.log2(16000.0))
     low, high = float(octaves.min()), float(octaves.max())
-    count = 5 if high - low > 0.05 else 1
+    count = BLENDED_FILTERS if high - low > 0.05 else 1
     grid = np.linspace(low, high, count)
     out = np.zeros_like(audio)
     for centre in grid:
