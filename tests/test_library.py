@@ -22,6 +22,7 @@ from sepvae.progress import Progress
 from sepvae.separation.estimation import mask_stream
 from sepvae.separation.quality import Quality
 from sepvae.signal import gains
+from sepvae.signal.stft import STFT
 
 RATE = 44100
 ROUNDING = 2e-6  # float32 sums in another order
@@ -185,21 +186,20 @@ class SmallDevice:
         from_call: int = 0,
     ) -> None:
         self.frames, self.refused, self._calls, self._from_call = frames, 0, 0, from_call
-        hop_length = model.config.hop_length
         steps = {
-            "network": (model, "log_variances_within", lambda P: P.shape[-1]),
-            "transform": (model.stft, "forward", lambda x: x.shape[-1] // hop_length),
+            "network": (model, "log_variances_within", lambda P, P_side: P.shape[-1]),
+            "transform": (STFT, "forward", lambda stft, x: x.shape[-1] // stft.hop_length),
         }
         owner, name, self._count = steps[step]
         self._inner = getattr(owner, name)
-        monkeypatch.setattr(owner, name, self._run)
+        monkeypatch.setattr(owner, name, lambda *args, **options: self._run(*args, **options))
 
-    def _run(self, x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+    def _run(self, *args: Any, **options: Any) -> torch.Tensor:
         self._calls += 1
-        if self._calls >= self._from_call and self._count(x) > self.frames:
+        if self._calls >= self._from_call and self._count(*args) > self.frames:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return self._inner(x, *others, **options)
+        return self._inner(*args, **options)
 
 
 @pytest.mark.parametrize("quality", [Quality(), Quality(refine=3)], ids=["plain", "refined"])

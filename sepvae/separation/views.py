@@ -1,23 +1,25 @@
-"""A signal as the network hears it at one speed: its stems, in the time and at the rate of the signal."""
+"""A signal as the network hears it at several speeds: its stems, in the time and at the rate of the signal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from sepvae.audio.resample import MAX_RATE, MIN_RATE, Resampler
+from sepvae.audio.resample import Resampler
 from sepvae.models.device import inference
 from sepvae.models.separation import SeparationModel
 from sepvae.separation.estimation import MaskStream, mask_stream
 from sepvae.separation.quality import Quality
+from sepvae.signal.bands import Bands
 from sepvae.signal.chunking import ChunkedFilter
-from sepvae.signal.stft import in_blocks
+from sepvae.signal.stft import STFT, in_blocks
 
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
 
@@ -25,15 +27,14 @@ _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps 
 class View:
     """Separates blocks of a signal that the network hears faster or slower than it is, pitch included.
 
-    The samples are taken for those of another rate, resampled to the model's, separated, and brought back the same
-    way, so that every sample stays in its place. Channels are separated in pairs, a single or last odd one as two
-    equal channels.
+    Its STFT has windows and hops `speed` times as long as the model's, and the network takes the frames for those of
+    its own: nothing is resampled. Of a faster view it hears the lowest bins; those above have the mask of the highest
+    band that it hears. Channels are separated in pairs, a single or last odd one as two equal channels.
 
     Args:
         model: separation model in evaluation mode.
-        sample_rate: of the signal, in Hz.
         channels: of the signal, > 0.
-        speed: of what the network hears, 1 for the signal as it is.
+        speed: of what the network hears, 1 for the signal as it is; rounded to whole samples of the hop.
         segment_s: length of the chunks that the model sees, context apart, in seconds at that speed, > 0.
         quality: what is done beyond the plain Wiener filter.
         autocast: data type that the network computes in; None for that of its weights.
@@ -43,7 +44,6 @@ class View:
     def __init__(
         self,
         model: SeparationModel,
-        sample_rate: int,
         channels: int,
         speed: float,
         *,
@@ -53,21 +53,21 @@ class View:
         present: Sequence[int] | None = None,
     ) -> None:
         config = model.config
-        heard_rate = min(max(round(speed * sample_rate), MIN_RATE), MAX_RATE)
-        self._model, self._channels, self._speed = model, channels, heard_rate / sample_rate
+        self._model, self._rate = model, config.sample_rate
         self._sources = len(config.sources if present is None else present)  # K'
-        self._rates = heard_rate, config.sample_rate
-        self._to_model = Resampler(heard_rate, config.sample_rate, channels)
-        self._from_model = Resampler(config.sample_rate, heard_rate, self._sources * channels)
-        self._wanted_frames = math.ceil(segment_s * config.sample_rate / config.hop_length)
+        hop = max(1, round(speed * config.hop_length))
+        self._speed = hop / config.hop_length
+        self._stft = STFT(hop * model.stft.overlap, hop).to(model.stft.window.device)
+        bins = self._stft.n_fft // 2 + 1
+        self._bands = Bands(bins, min(config.kept_bins, bins), config.band_width).to(self._stft.window.device)
         self._filters = []
         for _ in range(-(-channels // 2)):
             masks = mask_stream(model, quality, autocast, present)
             chunks = ChunkedFilter(
-                model.stft,
+                self._stft,
                 partial(self._estimate, masks),
                 self._sources,
-                core_frames=self._wanted_frames,
+                core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
                 context_frames=masks.context_frames,
                 multiple=model.frame_multiple,
             )
@@ -75,15 +75,9 @@ class View:
         self._wanted_frames = self._filters[0].core_frames
 
     @property
-    def latency_s(self) -> float:
-        """Longest time from a sample's going in to its coming back, computing and the caller's block apart."""
-        resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
-        return self._speed * (self._filters[0].latency / self._rates[1] + 2 * resampling)
-
-    @property
-    def reach_hz(self) -> float:
-        """Highest frequency of the signal that the model hears."""
-        return self._rates[1] / 2 / self._speed
+    def latency(self) -> int:
+        """Largest number of samples that have gone in and not yet come back."""
+        return self._filters[0].latency
 
     @property
     def shortened_s(self) -> tuple[float, float] | None:
@@ -91,77 +85,134 @@ class View:
         frames = min(chunk.core_frames for chunk in self._filters)
         if frames == self._wanted_frames:
             return None
-        hop_s = self._model.config.hop_length / self._rates[1]
+        hop_s = self._stft.hop_length / self._rate
         return frames * hop_s, self._wanted_frames * hop_s
 
-    def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take in samples and return the stems that are ready.
+    def push(self, block: Tensor) -> Tensor:
+        """Take in samples at the model's rate and return the stems that are ready.
 
         Shape: block `[C, n]` -> `[K', C, m]`, m may be 0.
         """
-        return self._separate(self._to_model.push(block), last=False)
+        return self._each(block, ChunkedFilter.push)
 
-    def finish(self) -> NDArray[np.float32]:
-        """Return the rest of the stems; their length as a whole may be one sample off that of the signal."""
-        return self._separate(self._to_model.finish(), last=True)
+    def finish(self, block: Tensor) -> Tensor:
+        """Take in the last samples and return the rest of the stems: as many in all as went in.
 
-    def _separate(self, block: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
-        pairs = []
-        device = self._model.stft.window.device
-        with inference(device):
-            for index, pair_filter in enumerate(self._filters):
-                pair = block[2 * index : 2 * index + 2]
-                x = torch.tensor(pair, device=device).expand(2, -1)
-                out = pair_filter.push(x)
-                if last:
-                    out = torch.cat([out, pair_filter.finish()], dim=-1)
-                pairs.append(out[:, : len(pair)].cpu().numpy())
-        stems = pairs[0] if len(pairs) == 1 else np.concatenate(pairs, axis=1)  # [K', C, m]
-        flat = self._from_model.push(stems.reshape(self._sources * self._channels, -1))
-        if last:
-            flat = np.concatenate([flat, self._from_model.finish()], axis=-1)
-        return flat.reshape(self._sources, self._channels, -1)
+        Shape: as `push`.
+        """
+        return self._each(block, lambda chunks, pair: torch.cat([chunks.push(pair), chunks.finish()], -1))
+
+    def _each(self, block: Tensor, run: Callable[[ChunkedFilter, Tensor], Tensor]) -> Tensor:
+        """What the filter of every pair of channels makes of it."""
+        pairs = block.split(2)
+        stems = [
+            run(f, pair.expand(2, -1))[:, : len(pair)] for f, pair in zip(self._filters, pairs, strict=True)
+        ]
+        return stems[0] if len(stems) == 1 else torch.cat(stems, 1)
 
     def _estimate(self, masks: MaskStream, X: Tensor, core: slice, start: int) -> Iterator[Iterator[Tensor]]:
         """STFTs of the core frames, one source after another and in blocks: all at once would fill the memory."""
         X_blocks = in_blocks(X[..., core])
-        for M in masks(X, core, start):  # [2, N, t]
-            yield map(self._model.bands.scale, X_blocks, in_blocks(M))
+        for M in masks(self._heard(X), core, start):  # [2, N, t]
+            yield map(self._bands.scale, X_blocks, in_blocks(self._fitted(M)))
+
+    def _heard(self, X: Tensor) -> Tensor:
+        """An STFT of this view as one of the model's, of the same level: `[2, F', T]` -> `[2, F, T]`."""
+        if self._speed == 1:
+            return X
+        missing = self._model.bands.n_bins - X.shape[-2]
+        X = X.transpose(-1, -2) * self._speed**-0.5  # [2, T, F'], as it lies in memory
+        return functional.pad(X, (0, missing)).transpose(-1, -2)
+
+    def _fitted(self, M: Tensor) -> Tensor:
+        """Masks for the bands of this view's STFT: `[2, N, t]` -> `[2, N', t]`."""
+        missing = self._bands.count - M.shape[-2]
+        return (
+            M[:, : self._bands.count]
+            if missing <= 0
+            else functional.pad(M, (0, 0, 0, missing), mode="replicate")
+        )
 
 
 class MeanOfViews:
     """Stems as the mean over several views of one signal, which see its notes elsewhere and err differently.
 
     Args:
-        views: one or more.
+        model: separation model in evaluation mode.
+        sample_rate: of the signal, in Hz.
+        channels: of the signal, > 0.
+        quality: its `speeds` are those of the views.
+        segment_s, autocast, present: as `View` takes them.
     """
 
-    def __init__(self, views: Sequence[View]) -> None:
-        self._views = list(views)
-        self._ready: list[NDArray[np.float32]] = []  # of each view, what the slowest one does not have yet
+    def __init__(
+        self,
+        model: SeparationModel,
+        sample_rate: int,
+        channels: int,
+        *,
+        segment_s: float,
+        quality: Quality,
+        autocast: torch.dtype | None = None,
+        present: Sequence[int] | None = None,
+    ) -> None:
+        config = model.config
+        self._sources = len(config.sources if present is None else present)  # K'
+        self._channels, self._rates = channels, (sample_rate, config.sample_rate)
+        self._device = model.stft.window.device
+        self._to_model = Resampler(sample_rate, config.sample_rate, channels)
+        self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
+        self.views = [
+            View(
+                model,
+                channels,
+                speed,
+                segment_s=segment_s,
+                quality=quality,
+                autocast=autocast,
+                present=present,
+            )
+            for speed in quality.speeds
+        ]
+        nothing = torch.zeros(self._sources, channels, 0, dtype=torch.float32, device=self._device)
+        self._left = [nothing] * len(self.views)  # what the slowest one does not have yet
+
+    @property
+    def latency_s(self) -> float:
+        """Longest time from a sample's going in to its coming back, computing and the caller's block apart."""
+        resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
+        return max(view.latency for view in self.views) / self._rates[1] + 2 * resampling
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take in samples and return the stems that all views have ready.
 
         Shape: block `[C, n]` -> `[K', C, m]`, m may be 0.
         """
-        self._take([view.push(block) for view in self._views])
-        return self._mean(min(stems.shape[-1] for stems in self._ready))
+        stems = self._mean(View.push, self._to_model.push(block))
+        return self._shaped(self._from_model.push(stems))
 
     def finish(self) -> NDArray[np.float32]:
         """Return the rest of the stems; their length as a whole may be one sample off that of the signal."""
-        self._take([view.finish() for view in self._views])
-        length = max(stems.shape[-1] for stems in self._ready)
-        self._ready = [np.pad(s, ((0, 0), (0, 0), (0, length - s.shape[-1]))) for s in self._ready]
-        return self._mean(length)
+        stems = self._mean(View.finish, self._to_model.finish())
+        return self._shaped(
+            np.concatenate([self._from_model.push(stems), self._from_model.finish()], axis=-1)
+        )
 
-    def _take(self, found: list[NDArray[np.float32]]) -> None:
-        if any(stems.shape[-1] for stems in self._ready):
-            found = [np.concatenate(parts, axis=-1) for parts in zip(self._ready, found, strict=True)]
-        self._ready = found
+    def _mean(
+        self, take: Callable[[View, Tensor], Tensor], block: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The mean of what all views have ready; what some have beyond that is kept: `[C, n]` -> `[K' * C, m]`."""
+        with inference(self._device):
+            x = torch.tensor(block, device=self._device)
+            stems = [take(view, x) for view in self.views]
+            if any(left.shape[-1] for left in self._left):
+                stems = [torch.cat(parts, -1) for parts in zip(self._left, stems, strict=True)]
+            length = min(one.shape[-1] for one in stems)
+            self._left = [one[..., length:].clone() for one in stems]
+            first, *others = (one[..., :length] for one in stems)
+            mean = sum(others, start=first) / len(stems) if others else first
+            return mean.flatten(0, 1).cpu().numpy()
 
-    def _mean(self, length: int) -> NDArray[np.float32]:
-        """The mean of the first samples, which are taken away."""
-        first = [stems[..., :length] for stems in self._ready]
-        self._ready = [stems[..., length:] for stems in self._ready]
-        return first[0] if len(first) == 1 else np.mean(first, axis=0)
+    def _shaped(self, stems: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`[K' * C, m]` -> `[K', C, m]`."""
+        return stems.reshape(self._sources, self._channels, -1)
