@@ -56,7 +56,7 @@ SIZES = {"music": "model.trunk_blocks=[1,2,2,2]", "small": "model=small"}
 RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
 BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
-"""`balanced` of the model `music`; a mask net has no variances to refine and takes the rest of it."""
+"""`balanced` of the model `music` at one speed; a mask net has no variances to refine and takes the rest of it."""
 LOWEST_DB = -10.0
 """Lower end of the picture: below it a network has hardly begun."""
 SETTINGS = (

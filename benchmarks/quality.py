@@ -32,7 +32,17 @@ from sepvae.separator import Separator
 STEPS = (0, 1, 2, 5, 10, 20, 50)
 SHARPNESSES = (1.0, 0.8, 0.65, 0.55, 0.5)
 WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-SPEEDS = ((1.12,), (0.89, 1.12), (0.84, 1.12), (0.89, 1.0, 1.12), (0.84, 1.0, 1.19))
+SPEEDS = (
+    (1.0,),
+    (1.1875,),
+    (1.25,),
+    (1.0, 1.1875),
+    (1.0, 1.25),
+    (0.875, 1.0, 1.1875),
+    (1.0, 1.125, 1.25),
+    (1.0, 1.1875, 1.40625),
+    (1.0, 1.25, 1.5),
+)
 WHOLE_S = 1e4
 
 
@@ -61,7 +71,7 @@ class Remembered:
 
 
 def settings(card: dict[str, Any], steps: tuple[int, ...]) -> dict[str, Quality]:
-    """The presets, `balanced` with one value changed, and the plain Wiener filter with sharper or softer masks."""
+    """The presets, `balanced` with one value changed, and the Wiener filter alone with sharper or softer masks."""
     presets = {name: choose(name, card) for name in QUALITIES}
     balanced = presets["balanced"]
     by_steps = {f"refine {n}": replace(balanced, refine=n) for n in steps}
