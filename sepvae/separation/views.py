@@ -19,7 +19,7 @@ from sepvae.separation.estimation import MaskStream, mask_stream
 from sepvae.separation.quality import Quality
 from sepvae.signal.bands import Bands
 from sepvae.signal.chunking import ChunkedFilter
-from sepvae.signal.stft import STFT, in_blocks
+from sepvae.signal.stft import in_blocks
 
 _RESAMPLERS_HOLD = 1500  # samples at the lower of the two rates that one keeps at the most
 
@@ -55,9 +55,7 @@ class View:
         config = model.config
         self._model, self._rate = model, config.sample_rate
         self._sources = len(config.sources if present is None else present)  # K'
-        hop = max(1, round(speed * config.hop_length))
-        self._speed = hop / config.hop_length
-        self._stft = STFT(hop * model.stft.overlap, hop).to(model.stft.window.device)
+        self._stft = model.stft.stretched(max(1, round(speed * config.hop_length)))
         bins = self._stft.n_fft // 2 + 1
         self._bands = Bands(bins, min(config.kept_bins, bins), config.band_width).to(self._stft.window.device)
         self._filters = []
@@ -117,21 +115,20 @@ class View:
             yield map(self._bands.scale, X_blocks, in_blocks(self._fitted(M)))
 
     def _heard(self, X: Tensor) -> Tensor:
-        """An STFT of this view as one of the model's, of the same level: `[2, F', T]` -> `[2, F, T]`."""
-        if self._speed == 1:
-            return X
+        """An STFT of this view as one of the model's: `[2, F', T]` -> `[2, F, T]`."""
         missing = self._model.bands.n_bins - X.shape[-2]
-        X = X.transpose(-1, -2) * self._speed**-0.5  # [2, T, F'], as it lies in memory
-        return functional.pad(X, (0, missing)).transpose(-1, -2)
+        if missing <= 0:
+            return X[:, : self._model.bands.n_bins]
+        return functional.pad(X.transpose(-1, -2), (0, missing)).transpose(
+            -1, -2
+        )  # as an STFT lies in memory
 
     def _fitted(self, M: Tensor) -> Tensor:
         """Masks for the bands of this view's STFT: `[2, N, t]` -> `[2, N', t]`."""
         missing = self._bands.count - M.shape[-2]
-        return (
-            M[:, : self._bands.count]
-            if missing <= 0
-            else functional.pad(M, (0, 0, 0, missing), mode="replicate")
-        )
+        if missing <= 0:
+            return M[:, : self._bands.count]
+        return functional.pad(M, (0, 0, 0, missing), mode="replicate")
 
 
 class MeanOfViews:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -42,6 +43,18 @@ class STFT(nn.Module):
         self.register_buffer("window", window.float(), persistent=False)
         synthesis = window / overlapped.repeat(self.overlap)
         self.register_buffer("synthesis_window", synthesis.float(), persistent=False)
+
+    def stretched(self, hop_length: int) -> STFT:
+        """The same transform with another hop, its window as much longer or shorter; a tone is as strong in both.
+
+        Args:
+            hop_length: samples between frames, > 0.
+        """
+        other = STFT(self.overlap * hop_length, hop_length).to(self.window.device)
+        gain = math.sqrt(self.hop_length / hop_length)
+        other.window.mul_(gain)
+        other.synthesis_window.div_(gain)
+        return other
 
     def frames(self, length: int) -> int:
         """Number of frames of a signal of `length` samples."""

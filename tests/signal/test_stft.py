@@ -28,6 +28,18 @@ def test_white_noise_has_its_variance_in_every_bin() -> None:
     torch.testing.assert_close(P.mean(1), torch.full((127,), 0.09), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("hop_length", [40, 64, 80, 100])
+def test_stretched_a_tone_is_as_strong_and_the_inverse_as_exact(hop_length: int) -> None:
+    stft = STFT(1024, 64).stretched(hop_length)
+    assert (stft.n_fft, stft.hop_length) == (16 * hop_length, hop_length)
+    x = torch.sin(2 * torch.pi * torch.arange(20_000, dtype=torch.float64) / 16).float()
+    X = stft(x)
+    level = X[:, 50:100].abs().square().sum(0)
+    expected = STFT(1024, 64)(x)[:, 50:100].abs().square().sum(0)
+    torch.testing.assert_close(level.mean(), expected.mean(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(stft.inverse(X, len(x)), x, atol=2e-6, rtol=0)
+
+
 def test_a_part_on_the_hop_grid_has_the_frames_of_the_whole() -> None:
     stft = STFT(64, 16)
     x = torch.randn(640, generator=torch.Generator().manual_seed(2))
