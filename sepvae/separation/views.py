@@ -119,9 +119,8 @@ class View:
         missing = self._model.bands.n_bins - X.shape[-2]
         if missing <= 0:
             return X[:, : self._model.bands.n_bins]
-        return functional.pad(X.transpose(-1, -2), (0, missing)).transpose(
-            -1, -2
-        )  # as an STFT lies in memory
+        X = X.transpose(-1, -2)  # as an STFT lies in memory
+        return functional.pad(X, (0, missing)).transpose(-1, -2)
 
     def _fitted(self, M: Tensor) -> Tensor:
         """Masks for the bands of this view's STFT: `[2, N, t]` -> `[2, N', t]`."""

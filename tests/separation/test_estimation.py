@@ -154,6 +154,9 @@ def test_bundled_models_have_presets_that_can_be_read() -> None:
         assert costs[0] == 1
         assert costs == sorted(costs), "each takes at least as long as the one before it"
     assert choose("balanced", read_card(resource_dir("pretrained") / "music")).sharpness < 1
+    assert choose("fast", read_card(resource_dir("pretrained") / "speech")) == Quality(), (
+        "the plain Wiener filter"
+    )
 
 
 @pytest.mark.parametrize(
