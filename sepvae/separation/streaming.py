@@ -19,7 +19,7 @@ from sepvae.models.separation import SeparationModel
 from sepvae.separation.highs import Highs
 from sepvae.separation.quality import Quality
 from sepvae.separation.selection import Presence
-from sepvae.separation.views import MeanOfViews
+from sepvae.separation.views import MeanOfViews, View
 
 AUDIBLE_HZ = 16_000
 """A model that reaches this far leaves nothing audible above it."""
@@ -70,15 +70,19 @@ class SeparationStream:
         self._sources = len(self._presence.indices)  # K'
         self._residual = self._presence.names.index(self._presence.residual_source)
         present = None if self._presence.complete else self._presence.indices
-        self._mean = MeanOfViews(
-            model,
-            sample_rate,
-            channels,
-            segment_s=segment_s,
-            quality=quality,
-            autocast=autocast,
-            present=present,
-        )
+        self._views = [
+            View(
+                model,
+                channels,
+                speed,
+                segment_s=segment_s,
+                quality=quality,
+                autocast=autocast,
+                present=present,
+            )
+            for speed in quality.speeds
+        ]
+        self._mean = MeanOfViews(self._views, sample_rate)
         self._sample_rate = sample_rate
         reach_hz = config.sample_rate / 2
         self._highs = (
@@ -108,7 +112,7 @@ class SeparationStream:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What should be known about the way in which the stems were made, one line each."""
-        shortened = [view.shortened_s for view in self._mean.views if view.shortened_s is not None]
+        shortened = [view.shortened_s for view in self._views if view.shortened_s is not None]
         if not shortened:
             return ()
         taken, wanted = min(shortened)

@@ -39,6 +39,12 @@ class View:
         quality: what is done beyond the plain Wiener filter.
         autocast: data type that the network computes in; None for that of its weights.
         present: indices of the K' sources that are there; None for all K of the model's.
+
+    Attributes:
+        sources: number K' of the stems.
+        channels: of the signal.
+        sample_rate: of the signal as it takes it, the model's.
+        device: of its tensors.
     """
 
     def __init__(
@@ -53,18 +59,19 @@ class View:
         present: Sequence[int] | None = None,
     ) -> None:
         config = model.config
-        self._model, self._rate = model, config.sample_rate
-        self._sources = len(config.sources if present is None else present)  # K'
+        self._model = model
+        self.channels, self.sample_rate, self.device = channels, config.sample_rate, model.stft.window.device
+        self.sources = len(config.sources if present is None else present)  # K'
         self._stft = model.stft.stretched(max(1, round(speed * config.hop_length)))
         bins = self._stft.n_fft // 2 + 1
-        self._bands = Bands(bins, min(config.kept_bins, bins), config.band_width).to(self._stft.window.device)
+        self._bands = Bands(bins, min(config.kept_bins, bins), config.band_width).to(self.device)
         self._filters = []
         for _ in range(-(-channels // 2)):
             masks = mask_stream(model, quality, autocast, present)
             chunks = ChunkedFilter(
                 self._stft,
                 partial(self._estimate, masks),
-                self._sources,
+                self.sources,
                 core_frames=math.ceil(segment_s * config.sample_rate / config.hop_length),
                 context_frames=masks.context_frames,
                 multiple=model.frame_multiple,
@@ -83,7 +90,7 @@ class View:
         frames = min(chunk.core_frames for chunk in self._filters)
         if frames == self._wanted_frames:
             return None
-        hop_s = self._stft.hop_length / self._rate
+        hop_s = self._stft.hop_length / self.sample_rate
         return frames * hop_s, self._wanted_frames * hop_s
 
     def push(self, block: Tensor) -> Tensor:
@@ -134,50 +141,27 @@ class MeanOfViews:
     """Stems as the mean over several views of one signal, which see its notes elsewhere and err differently.
 
     Args:
-        model: separation model in evaluation mode.
+        views: one or more, of one model and for one number of channels.
         sample_rate: of the signal, in Hz.
-        channels: of the signal, > 0.
-        quality: its `speeds` are those of the views.
-        segment_s, autocast, present: as `View` takes them.
     """
 
-    def __init__(
-        self,
-        model: SeparationModel,
-        sample_rate: int,
-        channels: int,
-        *,
-        segment_s: float,
-        quality: Quality,
-        autocast: torch.dtype | None = None,
-        present: Sequence[int] | None = None,
-    ) -> None:
-        config = model.config
-        self._sources = len(config.sources if present is None else present)  # K'
-        self._channels, self._rates = channels, (sample_rate, config.sample_rate)
-        self._device = model.stft.window.device
-        self._to_model = Resampler(sample_rate, config.sample_rate, channels)
-        self._from_model = Resampler(config.sample_rate, sample_rate, self._sources * channels)
-        self.views = [
-            View(
-                model,
-                channels,
-                speed,
-                segment_s=segment_s,
-                quality=quality,
-                autocast=autocast,
-                present=present,
-            )
-            for speed in quality.speeds
-        ]
-        nothing = torch.zeros(self._sources, channels, 0, dtype=torch.float32, device=self._device)
-        self._left = [nothing] * len(self.views)  # what the slowest one does not have yet
+    def __init__(self, views: Sequence[View], sample_rate: int) -> None:
+        self._views = list(views)
+        self._device = views[0].device
+        self._sources, self._channels = views[0].sources, views[0].channels  # K', C
+        model_rate = views[0].sample_rate
+        self._rates = sample_rate, model_rate
+        self._to_model = Resampler(sample_rate, model_rate, self._channels)
+        self._from_model = Resampler(model_rate, sample_rate, self._sources * self._channels)
+        shape = self._sources, self._channels, 0
+        nothing = torch.zeros(shape, dtype=torch.float32, device=self._device)
+        self._left = [nothing] * len(self._views)  # what the slowest one does not have yet
 
     @property
     def latency_s(self) -> float:
         """Longest time from a sample's going in to its coming back, computing and the caller's block apart."""
         resampling = _RESAMPLERS_HOLD / min(self._rates) if self._rates[0] != self._rates[1] else 0.0
-        return max(view.latency for view in self.views) / self._rates[1] + 2 * resampling
+        return max(view.latency for view in self._views) / self._rates[1] + 2 * resampling
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take in samples and return the stems that all views have ready.
@@ -200,7 +184,7 @@ class MeanOfViews:
         """The mean of what all views have ready; what some have beyond that is kept: `[C, n]` -> `[K' * C, m]`."""
         with inference(self._device):
             x = torch.tensor(block, device=self._device)
-            stems = [take(view, x) for view in self.views]
+            stems = [take(view, x) for view in self._views]
             if any(left.shape[-1] for left in self._left):
                 stems = [torch.cat(parts, -1) for parts in zip(self._left, stems, strict=True)]
             length = min(one.shape[-1] for one in stems)

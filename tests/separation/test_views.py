@@ -23,7 +23,8 @@ def stems_of(model: SeparationVAE, signal: np.ndarray, speed: float) -> np.ndarr
 
 
 def mean_of_views(model: SeparationVAE, sample_rate: int, speeds: tuple[float, ...]) -> MeanOfViews:
-    return MeanOfViews(model, sample_rate, 2, segment_s=0.2, quality=Quality(speeds=speeds))
+    views = [View(model, 2, speed, segment_s=0.2, quality=Quality()) for speed in speeds]
+    return MeanOfViews(views, sample_rate)
 
 
 def in_blocks(separate: MeanOfViews, signal: np.ndarray, size: int) -> np.ndarray:
