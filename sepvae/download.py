@@ -98,9 +98,8 @@ def _until_complete(fetch: Callable[[], bool], url: str, part: Path, attempts: i
             reason = str(getattr(error, "reason", error) or type(error).__name__)
         failures = 0 if _size(part) > before else failures + 1
         if failures >= attempts:
-            raise DownloadError(
-                f"{url}: {reason}; what came so far is kept in {part}, the same command goes on"
-            )
+            kept = f"; what came so far is kept in {part}, the same command goes on" if _size(part) else ""
+            raise DownloadError(f"{url}: {reason}{kept}")
         time.sleep(pause_s * 2 ** max(failures - 1, 0))
 
 

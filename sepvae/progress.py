@@ -14,7 +14,7 @@ class Progress(float):
     """The fraction that is done, from 0 to 1, which also knows how long the rest will take.
 
     Attributes:
-        seconds_left: estimate from the pace so far; None at the very beginning.
+        seconds_left: estimate from the pace so far; None until the first chunk is done.
     """
 
     seconds_left: float | None
@@ -29,7 +29,11 @@ ALMOST = 0.99
 """The most that is told before all is done, outputs with their names included."""
 
 OnProgress = Callable[[Progress], object]
-"""Takes the progress every second or two of audio; returning False (nothing else) stops the work."""
+"""Takes the progress every second or two of audio; returning False (nothing else) stops the work.
+
+A call may have to wait for a chunk of the separator's `segment_s`, which is computed in one step; shorter ones answer
+sooner.
+"""
 
 
 class Meter:

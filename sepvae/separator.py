@@ -168,15 +168,9 @@ class Separator(ArraySeparator):
             file: where to write, open in binary mode; a pipe will do.
             stem: name of a source, or `no_<source>` for all but one.
             present: names of the sources that the recording has, as in `separate`; None for all.
-            progress: called with the `Progress`, a number from 0 to 1 with `seconds_left`; what it raises passes
-                through, and returning False cancels.
+            progress: as in `separate_file`.
 
-        Raises:
-            AudioFileError: the input cannot be read at all; of one that is damaged or cut short, `loss` says so.
-            NonFiniteError: the model gave numbers that are not finite.
-            CancelledError: `progress` returned False.
-            OutputError: the stem cannot be written.
-            OptionError: an unknown stem or source.
+        Raises: as `separate_file`.
         """
         started, report = time.monotonic(), Meter(progress)
         present = None if present is None else listed(present)
@@ -234,8 +228,7 @@ class Separator(ArraySeparator):
                 stems = stream.push(block)
                 yield selection.pick(stems)
                 done += stems.shape[-1]
-                if promised:
-                    report(min(1.0, done / promised))
+                report(min(1.0, done / promised) if promised else 0.0)
             yield selection.pick(stream.finish())
         except NonFiniteError as error:
             raise NonFiniteError(f"{reader.path}: {error}") from None

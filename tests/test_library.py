@@ -68,6 +68,25 @@ def test_returning_false_cancels_and_leaves_nothing(
     separator.separate(long_noise[:, :1000], RATE, progress=lambda done: None)
 
 
+def test_a_file_of_unknown_length_can_be_cancelled_too(
+    tmp_path: Path, separator: Separator, long_noise: np.ndarray
+) -> None:
+    path = tmp_path / "song.ogg"
+    soundfile.write(path, long_noise.T, RATE)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255  # a damaged page, so that the length that the last one tells is none
+    path.write_bytes(data)
+    told: list[Progress] = []
+
+    def progress(done: Progress) -> bool:
+        told.append(done)
+        return len(told) < 2
+
+    with pytest.raises(CancelledError, match="after 0 %"):
+        separator.separate_to(path, io.BytesIO(), stem="bass", progress=progress)
+    assert told == [0, 0]
+
+
 def test_it_is_too_late_to_cancel_what_is_done(
     tmp_path: Path, separator: Separator, long_noise: np.ndarray
 ) -> None:

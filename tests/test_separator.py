@@ -189,6 +189,19 @@ def test_half_floats_that_would_overflow_are_an_error_not_a_result(
         separator.separate(loud, RATE // 2, present=["drums"])  # resampled, the edges are beyond 65504
 
 
+def test_a_caller_may_have_numpy_raise_at_underflow(separator: Separator, noise: np.ndarray) -> None:
+    for audio in (noise.astype(np.float16), noise * np.float32(1e-38), noise * 1e-300):
+        with np.errstate(all="raise"):
+            separator.separate(audio, RATE)
+
+
+def test_a_stream_keeps_the_type_of_the_signal_where_it_has_nothing_to_give(
+    separator: Separator, noise: np.ndarray
+) -> None:
+    stream = separator.stream(RATE, 2)
+    assert stream.push(noise[:, :9].astype(np.float16)).dtype == np.float16
+
+
 def test_the_error_on_such_numbers_names_the_file(
     tmp_path: Path, separator: Separator, noise: np.ndarray
 ) -> None:
@@ -206,7 +219,7 @@ def test_unknown_devices_precisions_and_segments_are_refused(tiny_model: Separat
         Separator(tiny_model, "cpu", precision="float8")
     with pytest.raises(SepvaeError, match="segment"):
         Separator(tiny_model, "cpu", segment_s=0)
-    for wrong in ({"device": None}, {"segment_s": None}, {"segment_s": "3"}):
+    for wrong in ({"device": None}, {"segment_s": None}, {"segment_s": "3"}, {"segment_s": 10**400}):
         with pytest.raises(SepvaeError):
             Separator(tiny_model, **{"device": "cpu", **wrong})
 
@@ -382,6 +395,18 @@ def test_stems_of_another_input_are_not_replaced(
     song(tmp_path, noise[:, ::-1])
     with pytest.raises(OutputError, match="stem of another input"):
         separator.separate_file(path, tmp_path / "out")
+    assert outputs["vocals"].read_bytes() == before
+
+
+def test_a_stem_whose_record_makes_no_sense_is_made_again(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, noise)
+    outputs = separator.separate_file(path, tmp_path / "out").outputs
+    before = outputs["vocals"].read_bytes()
+    for file in outputs.values():
+        file.write_bytes(file.read_bytes().replace(b'"gain":1.0', b'"gain":[1]'))
+    assert not separator.separate_file(path, tmp_path / "out").skipped
     assert outputs["vocals"].read_bytes() == before
 
 

@@ -9,6 +9,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sepvae.audio.patches import Patch
+
 _BOS, _EOS = 2, 4  # flags of the first and the last page of a logical stream
 _AC3_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _OGG_HEADER = struct.Struct("<4sBBqIIIB")  # mark, version, flags, granule, serial, number, checksum, segments
@@ -123,11 +125,14 @@ def _ogg_page(data: mmap.mmap, at: int) -> bytes | None:
     return page if ogg_checksum(page[:22] + bytes(4) + page[26:]) == stored else None
 
 
-def flac_count(path: Path) -> int | None:
-    """Position of the five bytes whose last 36 bits count a FLAC file's samples; None for another file."""
+def flac_uncounted(path: Path) -> Patch | None:
+    """What makes the header of a FLAC file count no samples, in 36 bits of it; None for another file."""
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         begin = after_tags(data)
-        return begin + 21 if data[begin : begin + 4] == b"fLaC" else None
+        at = begin + 21
+        if data[begin : begin + 4] != b"fLaC" or len(data) < at + 5:
+            return None
+        return Patch(at, at + 5, bytes([data[at] & 0xF0, 0, 0, 0, 0]))
 
 
 def ac3_frame_bytes(head: bytes) -> int | None:

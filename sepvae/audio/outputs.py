@@ -59,8 +59,8 @@ def output_paths(
     for stem in stems:
         relative = Path(template.format(track=track, stem=stem, ext=ext))
         path = root / relative
-        if "\0" in str(path):
-            raise OutputError(f"{str(path)!r}: a file name cannot have a null character")
+        if not _storable(str(path)):
+            raise OutputError(f"{str(path)!r}: has a character that a file name cannot have")
         outside = relative.is_absolute() or ".." in relative.parts or not relative.parts
         if outside or not _real(path).is_relative_to(_real(root)):  # a link may lead out
             raise OutputError(f"{path}: lies outside the output folder {root}")
@@ -79,6 +79,14 @@ def output_paths(
 def track_of(path: Path) -> str:
     """Name of an input in the template: its file name without the ending, unless dots alone would be left."""
     return path.stem if path.stem.strip(".") else path.name
+
+
+def _storable(name: str) -> bool:
+    """Whether the system has bytes for all characters of a name, none of them null."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _real(path: Path) -> Path:

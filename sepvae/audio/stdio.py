@@ -71,12 +71,14 @@ class WavStream:
             raise OutputError(
                 f"expected a file that is open for writing bytes, found an object of type {type(file).__name__}"
             )
+        name = getattr(file, "name", None)
+        self._name = name.strip("<>") if isinstance(name, str) else "the output"
         self._file, self._data_bytes = file, 0
         align = 4 * channels
         self._format = struct.pack(
             "<HHIIHH", _FLOAT_TAG, channels, sample_rate, min(sample_rate * align, _UNKNOWN), align, 32
         )
-        self._start = file.tell() if file.seekable() and not _appends(file) else None
+        self._start = _position(file)
         self._write(riff_header(self._format, _UNKNOWN, _UNKNOWN))
 
     def write(self, block: NDArray[np.float32]) -> None:
@@ -96,11 +98,10 @@ class WavStream:
             try:
                 end = self._file.tell()
                 self._file.seek(self._start)
-                self._write(riff_header(self._format, self._data_bytes, riff_bytes))
-                self._file.seek(end)
-            except OSError as error:
-                raise _error(error) from error
-        self._write(b"")
+            except (OSError, ValueError):  # a compressed file goes forwards only
+                return
+            self._write(riff_header(self._format, self._data_bytes, riff_bytes))
+            self._file.seek(end)
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -110,9 +111,21 @@ class WavStream:
                 if not taken:
                     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
                 rest = rest[taken:]
-            self._file.flush()
-        except OSError as error:
-            raise _error(error) from error
+            if hasattr(self._file, "flush"):
+                self._file.flush()
+        except BrokenPipeError as error:
+            raise OutputError(f"{self._name}: its reader has gone") from error
+        except (OSError, ValueError) as error:  # a file that is closed has a ValueError
+            why = getattr(error, "strerror", None) or error
+            raise OutputError(f"{self._name}: cannot be written ({why})") from error
+
+
+def _position(file: BinaryIO) -> int | None:
+    """Where a file that can be sought stands; None for a pipe, or where all that is written goes to the end."""
+    try:
+        return file.tell() if file.seekable() and not _appends(file) else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _appends(file: BinaryIO) -> bool:
@@ -123,9 +136,3 @@ def _appends(file: BinaryIO) -> bool:
         return bool(fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND)
     except (OSError, AttributeError):  # no file of the system
         return False
-
-
-def _error(error: OSError) -> OutputError:
-    if isinstance(error, BrokenPipeError):
-        return OutputError("stdout: its reader has gone")
-    return OutputError(f"stdout: cannot be written ({error.strerror or error})")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor
 
@@ -48,7 +46,7 @@ def refine(
         log_sds = [level.log_sd.detach().clone() for level in posterior.levels]
         optimizer = torch.optim.Adam(means, lr=LEARNING_RATE)
         for _ in range(steps):
-            with torch.autocast(kind, autocast) if autocast else contextlib.nullcontext():
+            with torch.autocast(kind, autocast, enabled=autocast is not None):
                 log_variance, priors = vae.decode_with_priors(means)
             nll = vae.nll(P, log_variance.float(), sizes, linearise=True)
             latents = zip(means, log_sds, priors, strict=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -83,7 +82,7 @@ class Listener:
         total = P.new_zeros(())
         for level_db in levels_db:
             level = 10 ** (level_db / 10)
-            with _autocast(X.device, self._autocast):
+            with torch.autocast(X.device.type, self._autocast, enabled=self._autocast is not None):
                 found = model.log_variances_within(level * P, level * P_side, frames=inner, present=told)
             total = total + found[0, self._present]
         mean_db = sum(levels_db) / len(levels_db)
@@ -221,7 +220,3 @@ class EqualisedMasks:
             steps=self._quality.refine,
             points=(stop - start) // EVERY,
         )
-
-
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

@@ -112,6 +112,7 @@ def look_for(paths: Mapping[str, Path], origin: Origin) -> Earlier:
         if made.get("input_sha256") != origin.input_sha256:
             return Earlier(tuple(there.values()), foreign=f"{path}: exists and is a stem of another input")
         found[stem] = made
+        same = same and isinstance(made.get("gain", 1.0), int | float)
         same = same and {key: made.get(key) for key in wanted} == wanted and made.get("stem") == stem
     if unknown and not (found and all(map(_is_cut, unknown))):  # the record stands at the end of a wav
         why = f"{unknown[0]}: exists and has no record of sepvae"

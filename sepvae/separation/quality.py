@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 from sepvae.errors import OptionError
@@ -32,8 +33,13 @@ class Quality:
     speeds: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        if isinstance(self.refine, bool) or not isinstance(self.refine, int) or not 0 <= self.refine <= 1000:
+        if (
+            isinstance(self.refine, bool)
+            or not isinstance(self.refine, Integral)
+            or not 0 <= self.refine <= 1000
+        ):
             raise OptionError(f"refine must be a whole number from 0 to 1000, found {self.refine!r}")
+        object.__setattr__(self, "refine", int(self.refine))
         if not 0 <= self.percussive <= 1:
             raise OptionError(f"percussive must be from 0 to 1, found {self.percussive}")
         if not 0 < self.sharpness <= 10:

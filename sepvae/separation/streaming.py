@@ -23,6 +23,7 @@ from sepvae.separation.views import MeanOfViews, View
 
 AUDIBLE_HZ = 16_000
 """A model that reaches this far leaves nothing audible above it."""
+_LONGEST_SEGMENT_S = 1e9
 
 
 class SeparationStream:
@@ -60,10 +61,10 @@ class SeparationStream:
             raise ShapeError(f"expected 1 to {MAX_CHANNELS} channels, found {channels!r}")
         sample_rate = check_rate(sample_rate)
         config = model.config
-        if not isinstance(segment_s, int | float | np.number):
+        if not isinstance(segment_s, int | float | np.integer | np.floating):
             raise ShapeError(f"a segment lasts some seconds, found {segment_s!r}")
-        if not segment_s > 0 or math.isinf(segment_s * config.sample_rate):
-            raise ShapeError(f"a segment must last longer than 0 s, found {segment_s}")
+        if not 0 < segment_s < _LONGEST_SEGMENT_S:
+            raise ShapeError(f"a segment must last longer than 0 s, and less than years, found {segment_s}")
         quality = quality or Quality()
         self._model, self._channels = model, channels
         self._presence = presence or Presence(config.sources, config.residual_source)
@@ -91,6 +92,7 @@ class SeparationStream:
             else None
         )
         self._waiting: deque[NDArray[Any]] = deque()  # blocks whose stems are not out yet
+        self._dtype = np.dtype(np.float32)  # of the last block
         self._energy = self._residual_energy = 0.0
         self._end: str | None = None  # how it came to one
 
@@ -144,11 +146,12 @@ class SeparationStream:
         if block.ndim != 2 or block.shape[0] != self._channels or not np.issubdtype(block.dtype, np.floating):
             expected = f"float samples [{self._channels}, n]"
             raise ShapeError(f"expected {expected}, found {block.dtype} {list(block.shape)}")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             narrow = block.astype(np.float32)
         if not np.isfinite(narrow).all():
             raise ShapeError("the samples hold NaN or infinite values (or too large ones for 32-bit floats)")
         self._waiting.append(block.copy())
+        self._dtype = block.dtype
         with self._ending_at_errors():
             return self._add_residual(self._mean.push(narrow), last=False)
 
@@ -156,7 +159,8 @@ class SeparationStream:
         """Return the rest of the stems; nothing can be pushed afterwards.
 
         Raises:
-            SepvaeError: it was called before.
+            NonFiniteError: the model gave numbers that are not finite.
+            SepvaeError: it was called before, or the stream has ended with an error.
         """
         self._check_open()
         with self._ending_at_errors():
@@ -177,7 +181,7 @@ class SeparationStream:
             self._end = "ended with an error"
             raise
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is found at the end
+    @np.errstate(over="ignore", under="ignore", invalid="ignore")  # what is not finite is found at the end
     def _add_residual(self, stems: NDArray[np.float32], last: bool) -> NDArray[Any]:
         """Add what the stems leave of the signal, and silence for absent sources; return what is ready."""
         length = sum(block.shape[1] for block in self._waiting) if last else stems.shape[-1]
@@ -215,4 +219,4 @@ class SeparationStream:
                 block = block[:, :count]
             parts.append(block)
             count -= block.shape[1]
-        return np.concatenate(parts, axis=1) if parts else np.zeros((self._channels, 0), np.float32)
+        return np.concatenate(parts, axis=1) if parts else np.zeros((self._channels, 0), self._dtype)

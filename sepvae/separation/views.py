@@ -153,9 +153,9 @@ class MeanOfViews:
         self._rates = sample_rate, model_rate
         self._to_model = Resampler(sample_rate, model_rate, self._channels)
         self._from_model = Resampler(model_rate, sample_rate, self._sources * self._channels)
-        shape = self._sources, self._channels, 0
-        nothing = torch.zeros(shape, dtype=torch.float32, device=self._device)
-        self._left = [nothing] * len(self._views)  # what the slowest one does not have yet
+        self._left: list[list[Tensor]] = [
+            [] for _ in self._views
+        ]  # parts of what the slowest one does not have yet
 
     @property
     def latency_s(self) -> float:
@@ -184,11 +184,15 @@ class MeanOfViews:
         """The mean of what all views have ready; what some have beyond that is kept: `[C, n]` -> `[K' * C, m]`."""
         with inference(self._device):
             x = torch.tensor(block, device=self._device)
-            stems = [take(view, x) for view in self._views]
-            if any(left.shape[-1] for left in self._left):
-                stems = [torch.cat(parts, -1) for parts in zip(self._left, stems, strict=True)]
-            length = min(one.shape[-1] for one in stems)
-            self._left = [one[..., length:].clone() for one in stems]
+            for parts, view in zip(self._left, self._views, strict=True):
+                parts.append(take(view, x))
+                if parts[-1].shape[-1] == 0:
+                    parts.pop()
+            length = min(sum(part.shape[-1] for part in parts) for parts in self._left)
+            if length == 0:
+                return np.zeros((self._sources * self._channels, 0), np.float32)
+            stems = [parts[0] if len(parts) == 1 else torch.cat(parts, -1) for parts in self._left]
+            self._left = [[one[..., length:].clone()] if one.shape[-1] > length else [] for one in stems]
             first, *others = (one[..., :length] for one in stems)
             mean = sum(others, start=first) / len(stems) if others else first
             return mean.flatten(0, 1).cpu().numpy()

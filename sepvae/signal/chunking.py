@@ -82,16 +82,16 @@ class ChunkedFilter:
         """
         if self._length == 0:
             return self._nothing(self._pending[0] if self._pending else torch.zeros(1, 0))
-        parts = self._run_full()
+        parts: list[Tensor] = []
         end = self._stft.frames(self._length)
         while True:
+            parts += self._run_full()
             start = max(0, self._frame - self._stft.overlap + 1) * self._stft.hop_length
             try:
                 parts.append(self._run(end, end)[..., : self._length - start])
                 return torch.cat(parts, -1)
             except RuntimeError as error:
                 self._shorten(error)
-            parts += self._run_full()
 
     def _run_full(self) -> list[Tensor]:
         """Run all chunks whose core and context are there, shorter ones where memory does not suffice."""

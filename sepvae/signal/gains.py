@@ -115,6 +115,7 @@ def crossfade(first: int, last: int, window: int) -> Tensor:
 
     Shape: `[last - first]`.
     """
-    frames = torch.arange(first, last, dtype=torch.float32, device="cpu")
-    distance = (frames - window * HALF_WINDOW).abs().clamp(max=HALF_WINDOW)
+    centre = window * HALF_WINDOW
+    distance = torch.arange(first - centre, last - centre, dtype=torch.float32, device="cpu").abs()
+    distance = distance.clamp(max=HALF_WINDOW)
     return 0.5 + 0.5 * torch.cos(distance * (math.pi / HALF_WINDOW))

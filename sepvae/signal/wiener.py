@@ -17,7 +17,8 @@ def masks(log_variance: Tensor, floor: float = VARIANCE_FLOOR) -> Tensor:
     Where all variances lie far below the floor, every source gets `1 / K`.
 
     Args:
-        log_variance: natural logarithm of the variances.
+        log_variance: natural logarithm of the variances, or that times an exponent, and the floor is then one of
+            variances with this exponent.
         floor: variance added to each source, > 0.
 
     Shape: log_variance `[B, K, ...]` -> `[B, K, ...]`, which sums to one over axis 1.

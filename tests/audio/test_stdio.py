@@ -1,5 +1,6 @@
 """A wav that goes into a pipe or a file arrives whole, or the loss is told."""
 
+import gzip
 import io
 import os
 from pathlib import Path
@@ -44,8 +45,44 @@ def test_a_file_that_takes_a_part_at_a_time_gets_all(noise: np.ndarray) -> None:
 
 def test_a_file_that_takes_no_more_is_an_error(noise: np.ndarray) -> None:
     wav = WavStream(Sluggish(times=9), RATE, 2)  # type: ignore[arg-type]
-    with pytest.raises(OutputError, match="stdout"):
+    with pytest.raises(OutputError, match="the output: cannot be written"):
         wav.write(noise)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stem.wav"
+    path.touch()
+    with path.open("rb") as file, pytest.raises(OutputError, match=r"stem\.wav: cannot be written"):
+        WavStream(file, RATE, 2)
+    with path.open("wb") as file:
+        pass
+    with pytest.raises(OutputError, match=r"stem\.wav: cannot be written \(.*closed file"):
+        WavStream(file, RATE, 2)
+
+
+def test_a_file_that_only_goes_forwards_gets_a_wav_to_its_end(noise: np.ndarray) -> None:
+    packed = io.BytesIO()
+    with gzip.open(packed, "wb") as file:
+        wav = WavStream(file, RATE, 2)  # type: ignore[arg-type]
+        wav.write(noise)
+        wav.finish()
+    samples, _ = soundfile.read(io.BytesIO(gzip.decompress(packed.getvalue())), dtype="float32")
+    np.testing.assert_array_equal(samples, noise.T)
+
+
+def test_a_file_that_knows_nothing_but_writing_will_do(noise: np.ndarray) -> None:
+    class Writer:
+        content = b""
+
+        def write(self, data: memoryview) -> int:
+            self.content += data
+            return len(data)
+
+    wav = WavStream(file := Writer(), RATE, 2)  # type: ignore[arg-type]
+    wav.write(noise)
+    wav.finish()
+    samples, _ = soundfile.read(io.BytesIO(file.content), dtype="float32")
+    np.testing.assert_array_equal(samples, noise.T)
 
 
 @pytest.mark.parametrize("file", ["out.wav", Path("out.wav"), io.StringIO()])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import soxr
@@ -109,6 +111,27 @@ def test_the_mean_of_views_does_not_depend_on_the_blocks(
     expected = np.mean([stems_of(stirred_model, signal, speed) for speed in speeds], axis=0)
     together = in_blocks(mean_of_views(stirred_model, RATE, speeds), signal, size)
     np.testing.assert_allclose(together, expected, atol=2e-5)
+
+
+def test_what_waits_for_a_slower_view_is_not_copied_at_every_push(
+    tiny_model: SeparationVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = mean_of_views(tiny_model, RATE, (0.8, 1.0, 1.2))
+    views.push(np.zeros((2, 30 * 400), np.float32))
+    copied = 0
+    cat = torch.cat
+
+    def counted(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+        nonlocal copied
+        joined = cat(tensors, dim)
+        copied += joined.numel() if len(joined.shape) == 3 and joined.shape[:2] == (4, 2) else 0
+        return joined
+
+    monkeypatch.setattr(torch, "cat", counted)
+    returned = sum(views.push(np.zeros((2, 40), np.float32)).shape[-1] for _ in range(1000))
+    assert (
+        copied <= 3 * 4 * 2 * 2 * returned
+    )  # three views, each sample once when it waits and once when it goes
 
 
 def test_rates_at_the_ends_of_what_is_allowed_can_be_separated(tiny_model: SeparationVAE) -> None:

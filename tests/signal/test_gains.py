@@ -132,6 +132,12 @@ def test_windows_cover_every_frame_with_weight_one() -> None:
     assert gains.crossfade(first, last, gains.windows(first, last)[0]).any()
 
 
+def test_windows_of_a_stream_that_has_gone_on_for_weeks_are_as_smooth_as_the_first() -> None:
+    late = 2**26
+    weights = gains.crossfade(late, late + 200, late // gains.HALF_WINDOW)
+    torch.testing.assert_close(weights, gains.crossfade(0, 200, 0))
+
+
 def test_wrong_shapes_are_refused(variances: Tensor, basis: Tensor, bands: Bands) -> None:
     with pytest.raises(ShapeError, match="expected steps"):
         gains.fit_gains(variances[0, :, :5], variances, bands.sizes, basis, steps=1)

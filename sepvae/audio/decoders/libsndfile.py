@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from sepvae.audio.chunks import unfilled_sizes
-from sepvae.audio.containers import OggScan, flac_count, scan_ogg
+from sepvae.audio.containers import OggScan, flac_uncounted, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
     FAILURES,
@@ -23,6 +23,7 @@ from sepvae.audio.decoders.base import (
 )
 from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero
 from sepvae.audio.mpeg import MpegScan, scan_mpeg
+from sepvae.audio.patches import PatchedFile
 from sepvae.audio.phrases import GUESSED, UNCLOSED, cut_short, undecodable
 from sepvae.audio.surround import from_vorbis
 from sepvae.errors import AudioFileError
@@ -53,23 +54,6 @@ class _Unseekable(soundfile.SoundFile):
         return False
 
 
-class _Uncounted:
-    """A FLAC file whose header counts no samples, so that libsndfile reads all there are."""
-
-    def __init__(self, file: BinaryIO, count_at: int) -> None:
-        self._file, self._count_at = file, count_at
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int) -> bytearray:
-        begin = self._file.tell()
-        data = bytearray(self._file.read(size))
-        for index, kept in enumerate((0xF0, 0, 0, 0, 0)):
-            at = self._count_at + index - begin
-            if 0 <= at < len(data):
-                data[at] &= kept
-        return data
-
-
 class SoundfileDecoder:
     """libsndfile; where it gives up or would pass over damage without a word, PyAV goes on.
 
@@ -95,10 +79,10 @@ class SoundfileDecoder:
         try:
             if is_guess(file.extra_info):
                 raise AudioFileError(f"{path}: {GUESSED}")
-            if file.format == "FLAC" and (counted := flac_count(path)) is not None:
-                file.close()
+            if file.format == "FLAC" and (patch := flac_uncounted(path)) is not None:
+                file.close()  # reads all there are where the header counts none
                 self._plain = path.open("rb")
-                self._file = file = _Unseekable(_Uncounted(self._plain, counted))
+                self._file = file = _Unseekable(PatchedFile(self._plain, [patch]))
             elif file.format in ("VOC", "W64"):
                 raise ValueError("libsndfile takes later blocks or chunks with their headers for sound")
             elif file.format == "RAW":
