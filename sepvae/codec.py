@@ -138,6 +138,7 @@ def write(path: str | os.PathLike[str], coded: CodedStem) -> int:
     packed = lzma.compress(payload, lzma.FORMAT_RAW, filters=_FILTERS)
     data = MAGIC + len(text).to_bytes(4, "little") + text + packed
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error

@@ -143,8 +143,10 @@ class Separator(ArraySeparator):
     ) -> float:
         """Write the chosen stems of a whole file, with its tags and their origin; returns their common gain."""
         recording = read_tags(reader.path)
-        for block in self._stems(reader, stream, selection, report=lambda x: report(0.9 * x)):
-            files.write(block)
+        for stems in self._stems(reader, stream, report=lambda x: report(0.9 * x)):
+            # Stems that a later run may add get the same gain.
+            peak = max(float(stems.max()), -float(stems.min())) if stems.size else 0.0
+            files.write(selection.pick(stems), peak)
 
         def tags(stem: str, gain: float, frames: int) -> Tags:
             result = Result(stem, frames, gain, reader.loss)
@@ -181,8 +183,8 @@ class Separator(ArraySeparator):
             input_sha256 = sha256_of(source)  # now, since it may be gone when all is read
             stream = self.stream(info.sample_rate, info.channels, present=present)
             wav = WavStream(file, info.sample_rate, info.channels)
-            for block in self._stems(reader, stream, selection, report):
-                wav.write(block[0])
+            for stems in self._stems(reader, stream, report):
+                wav.write(selection.pick(stems)[0])
             wav.finish()
         report.finish()
         done = SeparatedFile(
@@ -218,18 +220,17 @@ class Separator(ArraySeparator):
         self,
         reader: AudioReader,
         stream: SeparationStream,
-        selection: Selection,
         report: Callable[[float], None],
     ) -> Iterator[NDArray[np.float32]]:
-        """The chosen stems of a whole file, [len(names), C, n] at a time."""
+        """All stems of a whole file, [K, C, n] at a time."""
         done, promised = 0, reader.info.frames
         try:
             for block in reader.blocks():
                 stems = stream.push(block)
-                yield selection.pick(stems)
+                yield stems
                 done += stems.shape[-1]
                 report(min(1.0, done / promised) if promised else 0.0)
-            yield selection.pick(stream.finish())
+            yield stream.finish()
         except NonFiniteError as error:
             raise NonFiniteError(f"{reader.path}: {error}") from None
 

@@ -24,6 +24,7 @@ import sepvae.cli
 from sepvae import checkpoint
 from sepvae.audio.resample import MAX_RATE
 from sepvae.cli import cli
+from sepvae.cli.loading import ComputingCommand, signals_wait
 from sepvae.errors import DataError
 from sepvae.models.separation import SeparationVAE
 
@@ -400,6 +401,69 @@ def test_what_cannot_be_printed_is_one_line(arguments: list[str]) -> None:
     assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_signal_waits_until_torch_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(number: int, frame: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    told = []
+    try:
+        with signals_wait():
+            os.kill(os.getpid(), signal.SIGTERM)
+            told.append("not yet")
+    except InterruptedError:
+        told.append("stopped")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == ["not yet", "stopped"]
+    computing = {name for name, command in cli.commands.items() if isinstance(command, ComputingCommand)}
+    assert computing == cli.commands.keys() - {"data", "models"}
+
+
+def test_a_run_that_is_stopped_before_its_first_input_leaves_a_report(
+    folder: Path, model: str, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write("a.wav", noise.T, RATE)
+
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sepvae.batch.processes.make_crew", stopped)
+        assert separate(model, "a.wav", "--report", "r.json").exit_code == 130
+    report = json.loads(Path("r.json").read_text())
+    assert (report["interrupted"], report["counts"]) == (True, {"unfinished": 1})
+    assert separate("nowhere", "a.wav", "--report", "other.json").exit_code == 1
+    assert not Path("other.json").exists()
+
+
+def test_a_report_does_not_take_the_place_of_a_stem(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("a.wav", noise.T, RATE)
+    Path("out").mkdir()
+    result = separate(model, "a.wav", "-o", "out", "--template", "{track}_{stem}", "--report", "out/a_drums")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        1,
+        "error: out/a_drums: the report would overwrite a stem of a.wav",
+    )
+    assert not any(Path("out").iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals of posix")
+def test_no_sound_is_written_to_a_terminal(folder: Path, model: str, noise: np.ndarray) -> None:
+    soundfile.write("a.wav", noise.T, RATE)
+    command = [sys.executable, "-m", "sepvae", "separate", "a.wav", "-m", model, "--stems", "bass", "-o", "-"]
+    ours, theirs = os.openpty()
+    result = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == "error: stdout: is a terminal, which shows no sound: lead it into a file or a player\n"
+    )
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes descriptors as a shell does")
 @pytest.mark.parametrize(
     ("arguments", "closed", "message"),
@@ -471,7 +535,7 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_half_files(
     assert paths == [f"separated/short/{source}.wav" for source in SOURCES]
     assert stdout == ""
     assert "Traceback" not in stderr
-    assert ("the same command goes on from there" in stderr) == (number == signal.SIGINT)
+    assert stderr.endswith("interrupted; what was finished is kept, the same command goes on from there\n")
     assert {path.name for path in folder.rglob("*")} == {
         *("long.wav", "short.wav", "r.json", "separated", "short"),
         *(f"{source}.wav" for source in SOURCES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -346,10 +347,12 @@ def refused(*arguments: str) -> str:
 def test_an_input_is_never_overwritten(folder: Path, noise: np.ndarray) -> None:
     for name in ("bass.wav", "other.wav"):
         soundfile.write(name, noise.T, RATE)
-    run("encode", "bass.wav", "-o", "x.wav")  # a name for audio, so that it can be taken for one
-    before = {path: path.read_bytes() for path in (Path("bass.wav"), Path("other.wav"), Path("x.wav"))}
+    run("encode", "bass.wav", "-o", "x")
+    Path("x").rename("x.wav")  # a name for audio, so that it can be taken for one
+    shutil.copy("bass.wav", "bass")
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     for arguments in (
-        ("encode", "bass.wav", "-o", "bass.wav"),
+        ("encode", "bass", "-o", "bass"),
         ("denoise", "bass.wav", "-o", "./bass.wav"),
         ("decode", "x.wav", "-o", "x.wav"),
         ("interpolate", "bass.wav", "other.wav", "-n", "1", "-o", "other.wav"),
@@ -376,13 +379,33 @@ def test_no_file_is_replaced_unless_asked_for(folder: Path, noise: np.ndarray) -
     assert {path.read_text() for path in folder.glob("mine*")} == {"mine"}
 
 
-@pytest.mark.parametrize("command", ["encode", "denoise"])
-def test_what_is_too_loud_for_numbers_is_told(folder: Path, noise: np.ndarray, command: str) -> None:
+def test_what_cannot_be_written_is_refused_before_it_is_computed(
+    folder: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write("bass.wav", noise.T, RATE)
+    run("encode", "bass.wav", "-o", "new/folder/bass.latents")
+    monkeypatch.setattr(generation, "encode", None)
+    monkeypatch.setattr(generation, "sample", None)
+    for arguments in (
+        ("encode", "bass.wav", "-o", "out.flac"),
+        ("encode", "bass.wav", "-o", "new"),
+        ("decode", "new/folder/bass.latents", "-o", "out.aac"),
+        ("denoise", "bass.wav", "-o", "out"),
+        ("interpolate", "bass.wav", "bass.wav", "-o", "out.aiff"),
+        ("sample", "bass", "-o", "out.mp4"),
+    ):
+        assert refused(*arguments).count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "out"), [("encode", "out.latents"), ("denoise", "out.wav")])
+def test_what_is_too_loud_for_numbers_is_told(
+    folder: Path, noise: np.ndarray, command: str, out: str
+) -> None:
     soundfile.write("bass.wav", 1e30 * noise.T, RATE, subtype="FLOAT")
-    result = run(command, "bass.wav", "-o", "out.wav")
+    result = run(command, "bass.wav", "-o", out)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: bass.wav: the model gave numbers that are not finite")
-    assert not Path("out.wav").exists()
+    assert not Path(out).exists()
 
 
 def test_a_step_that_16_bits_cannot_take_is_refused_with_one_that_they_can(

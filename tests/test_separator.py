@@ -547,6 +547,17 @@ def test_a_stem_beyond_full_scale_lowers_all_and_says_so(
     assert separator.separate_file(path, tmp_path / "float").gain == 1
 
 
+def test_a_stem_has_the_level_that_it_has_beside_all_others(
+    tmp_path: Path, separator: Separator, noise: np.ndarray
+) -> None:
+    path = song(tmp_path, 30 * noise, subtype="FLOAT")
+    whole = separator.separate_file(path, tmp_path / "whole", subtype="PCM_24")
+    assert whole.gain < 1
+    for name in separator.sources:
+        alone = separator.separate_file(path, tmp_path / name, stems=[name], subtype="PCM_24")
+        assert alone.gain == whole.gain
+
+
 def test_opus_says_that_it_changed_the_rate(tmp_path: Path, separator: Separator, noise: np.ndarray) -> None:
     result = separator.separate_file(song(tmp_path, noise), tmp_path / "out", format="opus")
     assert any("48000 Hz" in warning for warning in result.warnings)

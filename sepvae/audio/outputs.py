@@ -147,11 +147,16 @@ class StemFiles:
     def __exit__(self, *exc: object) -> None:
         self._cleanup.close()
 
-    def write(self, stems: NDArray[np.float32]) -> None:
+    def write(self, stems: NDArray[np.float32], peak: float = 0.0) -> None:
         """Append samples.
+
+        Args:
+            stems: of the outputs.
+            peak: largest sample of other stems that must fit with the same gain, >= 0.
 
         Shape: stems `[K, C, n]`.
         """
+        self._peak = max(self._peak, peak)
         for start in range(0, stems.shape[-1], BLOCK_FRAMES):
             block = stems[..., start : start + BLOCK_FRAMES]
             if self._scratch is None:

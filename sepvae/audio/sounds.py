@@ -53,13 +53,23 @@ def write_sound(
         OutputError: the format is unknown, or the file cannot be written.
     """
     target = Path(path)
-    name = target.suffix[1:].lower()
-    if name not in ENCODINGS:
-        raise OutputError(f"{target}: expected a name that ends in .{', .'.join(ENCODINGS)}")
+    name = sound_format(target)
     encoding, subtype = choose_encoding(name, None, depth, audio.shape[0], sample_rate)
     with StemFiles({"sound": target}, encoding, subtype, sample_rate, audio.shape[0]) as files:
         files.write(audio[None])
         return files.commit(), encoding
+
+
+def sound_format(path: Path) -> str:
+    """Format that the ending of a file to be written names.
+
+    Raises:
+        OutputError: it names none.
+    """
+    name = path.suffix[1:].lower()
+    if name not in ENCODINGS:
+        raise OutputError(f"{path}: expected a name that ends in .{', .'.join(ENCODINGS)}")
+    return name
 
 
 def change_rate(

@@ -7,6 +7,7 @@ import glob
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -27,7 +28,7 @@ class Job:
     Args:
         path: the file.
         track: its name in the output template, different for every job.
-        clash: the earlier input that would have had the same name; None where there is none.
+        clash: the input that would have had the same name, where it was changed for that; None where it was not.
         name: what to call it in messages; its path by default.
     """
 
@@ -98,16 +99,26 @@ def find_jobs(
 
 
 def _with_own_tracks(files: Sequence[tuple[Path, str, str]]) -> list[Job]:
-    """Jobs of files with different tracks: where two would have the same one, the later one gets a number.
+    """Jobs of files with different tracks: those that would have the same one keep their endings or get a number.
+
+    The endings depend on the names alone, so results keep their places when files are added to a folder.
 
     Args:
         files: path, wanted track, and name in messages ("" for the path) of each.
     """
-    taken = {track.casefold() for _, track, _ in files}  # some file systems do not tell A from a
+    alike: dict[str, list[Path]] = {}
+    for path, track, _ in files:
+        alike.setdefault(track.casefold(), []).append(path)  # some file systems do not tell A from a
+    taken = set(alike)
     owner: dict[str, Path] = {}
     jobs = []
     for path, wanted, name in files:
-        clash = owner.get(wanted.casefold())
+        clash: Path | None
+        others = [other for other in alike[wanted.casefold()] if other != path]
+        if others and all(other.suffix.casefold() != path.suffix.casefold() for other in others):
+            wanted, clash = f"{wanted}{path.suffix}", others[0]
+        else:
+            clash = owner.get(wanted.casefold())
         track, number = wanted, 1
         while clash is not None and track.casefold() in taken:
             number += 1
@@ -150,15 +161,39 @@ def check_inputs_stay(
         OutputError: one would.
     """
     inputs = {key: job for job in jobs if (key := _identity(job.path)) is not None}
+    for job, path in _outputs(jobs, out_dir, template, stems, ext):
+        other = inputs.get(_identity(path) or (0, 0))
+        if other is not None and other is not job:
+            raise OutputError(f"{path}: this stem of {job} would overwrite the input {other}")
+
+
+def check_report_apart(
+    report: Path, jobs: Sequence[Job], out_dir: Path, template: str, stems: Sequence[str], ext: str
+) -> None:
+    """Raise where the report would overwrite a stem.
+
+    Args:
+        report: its file.
+        jobs: all inputs of the batch.
+        out_dir, template, stems, ext: what names the outputs, as in `output_paths`.
+
+    Raises:
+        OutputError: it would.
+    """
+    place = os.path.realpath(report)
+    for job, path in _outputs(jobs, out_dir, template, stems, ext):
+        if os.path.realpath(path).casefold() == place.casefold():
+            raise OutputError(f"{report}: the report would overwrite a stem of {job}")
+
+
+def _outputs(
+    jobs: Sequence[Job], out_dir: Path, template: str, stems: Sequence[str], ext: str
+) -> Iterator[tuple[Job, Path]]:
+    """All outputs of a batch, with the input that each belongs to."""
     for job in jobs:
-        try:
-            paths = output_paths(out_dir, template, job.track, stems, ext)
-        except OutputError:  # said when its turn comes
-            continue
-        for path in paths.values():
-            other = inputs.get(_identity(path) or (0, 0))
-            if other is not None and other is not job:
-                raise OutputError(f"{path}: this stem of {job} would overwrite the input {other}")
+        with suppress(OutputError):  # said when its turn comes
+            for path in output_paths(out_dir, template, job.track, stems, ext).values():
+                yield job, path
 
 
 def check_outputs_differ(jobs: Sequence[Job], template: str, stems: Sequence[str], ext: str) -> None:

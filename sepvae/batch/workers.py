@@ -39,7 +39,7 @@ class Task:
         model, device, precision, segment_s, quality, refine: of the separator.
         stems, two_stems, present, format, subtype, existing, template, verify: of `Separator.separate_file`.
         seed: of whatever may be drawn at random, set anew for every input.
-        threads: of each worker; None leaves it to torch.
+        threads: of each worker, at most as many as there are cores; None leaves it to torch.
     """
 
     out: Path
@@ -74,8 +74,10 @@ class Worker:
     def __init__(self, task: Task) -> None:
         self.task = task
         os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # the same bits with one thread and with more
-        if task.threads is not None and task.threads != torch.get_num_threads():
-            torch.set_num_threads(task.threads)
+        if task.threads is not None:
+            threads = min(task.threads, os.cpu_count() or task.threads)  # more would wait for one another
+            if threads != torch.get_num_threads():
+                torch.set_num_threads(threads)
         self.separator = Separator.from_pretrained(
             task.model,
             task.device,

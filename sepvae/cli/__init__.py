@@ -39,6 +39,9 @@ _TRAIN_EXTRA = {
 
 
 _RESUMED = ("separate", "train", "data")
+_SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+_ENDED = [128 + number for number in _SIGNALS]
+"""Exit codes after these signals; Windows knows no SIGHUP."""
 
 
 class _Group(click.Group):
@@ -53,10 +56,17 @@ class _Group(click.Group):
             with _in_one_line():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in _RESUMED
-            rest = "; what was finished is kept, the same command goes on from there" if goes_on else ""
-            click.echo(f"interrupted{rest}", err=True)
+            self._say_interrupted(ctx)
             ctx.exit(130)
+        except SystemExit as end:
+            if end.code in _ENDED:
+                self._say_interrupted(ctx)
+            raise
+
+    def _say_interrupted(self, ctx: click.Context) -> None:
+        goes_on = ctx.invoked_subcommand in _RESUMED
+        rest = "; what was finished is kept, the same command goes on from there" if goes_on else ""
+        click.echo(f"interrupted{rest}", err=True)
 
 
 @contextmanager
@@ -112,16 +122,16 @@ def list_models() -> None:
     from sepvae import pretrained
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in ("name", "sources", "rate", "params,\nsize", "SI-SDRi", "data", "licence"):
-        words = {"sources": 8, "data": 11, "licence": 7}.get(column)
+    for column in ("name", "sources", "rate", "params,\nsize", "SI-SDRi,\ndB", "data", "licence"):
+        words = 11 if column == "data" else None
         table.add_column(column, no_wrap=words is None, min_width=words, overflow="fold")
     for row in map(pretrained.model_row, pretrained.available()):
         table.add_row(
             row.name,
-            ", ".join(row.sources),
+            "\n".join(row.sources),
             f"{row.sample_rate / 1000:g} kHz",
             f"{row.parameters / 1e6:.1f} M\n{row.size_bytes / 1e6:.1f} MB",
-            "\n".join(f"{name} {score:.1f} dB" for name, score in row.scores.items()),
+            "\n".join(f"{name} {score:.1f}" for name, score in row.scores.items()),
             ", ".join(row.data),
             row.licence,
         )
@@ -147,8 +157,7 @@ def show_model(name: str, history: bool) -> None:
 
 def main() -> None:
     """Entry point of the command `sepvae`."""
-    for name in ("SIGTERM", "SIGHUP"):  # unwind, so that no half files stay
-        number = getattr(signal, name, None)  # Windows knows no SIGHUP
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+    for number in _SIGNALS:  # unwind, so that no half files stay
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda received, _: sys.exit(128 + received))
     cli()

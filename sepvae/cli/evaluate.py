@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sepvae.cli import options as common
+from sepvae.cli.loading import ComputingCommand
 
 _MODEL_ONLY = (
     "device",
@@ -32,7 +33,7 @@ def _names(ctx: click.Context, option: click.Parameter, values: tuple[str, ...])
     return {source: name for source, _, name in pairs}
 
 
-@click.command()
+@click.command(cls=ComputingCommand)
 @click.argument("positional", nargs=-1, required=True, metavar="[MODEL] DATASET")
 @click.option(
     "--estimates",

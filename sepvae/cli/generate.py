@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepvae.cli import options
+from sepvae.cli.loading import ComputingCommand
 from sepvae.errors import NonFiniteError, OptionError, OutputError, ShapeError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _source_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=ComputingCommand)
 @click.argument("source")
 @_out_option
 @_overwrite_option
@@ -78,7 +79,7 @@ def sample(
 
     vaes, _ = _load(model)
     generation.vae_of(vaes, source)
-    _check_outputs(_numbered(out, number), overwrite)
+    _check_sounds(_numbered(out, number), overwrite)
     for index, path in enumerate(_numbered(out, number)):
         drawn = generation.sample(
             vaes, source, seconds, generator=_generator(seed + index), temperature=temperature
@@ -86,7 +87,7 @@ def sample(
         _write(path, drawn.numpy(), vaes.config.sample_rate)
 
 
-@click.command()
+@click.command(cls=ComputingCommand)
 @click.argument("stem", type=_PATH)
 @_out_option
 @_overwrite_option
@@ -126,7 +127,10 @@ def encode(
 ) -> None:
     """Write the latents of STEM to a small file."""
     from sepvae import codec, generation
+    from sepvae.audio import AUDIO_ENDINGS
 
+    if out.suffix.lower() in AUDIO_ENDINGS:
+        raise OutputError(f"{out}: latents are no audio file, so their name cannot end in {out.suffix}")
     vaes, weights = _load(model)
     name = _source_of(stem, source, vaes)
     _check_outputs([out], overwrite, stem)
@@ -151,7 +155,7 @@ def encode(
     click.echo(os.fsencode(out))
 
 
-@click.command()
+@click.command(cls=ComputingCommand)
 @click.argument("latents", type=_PATH)
 @_out_option
 @_overwrite_option
@@ -164,7 +168,7 @@ def decode(latents: Path, out: Path, overwrite: bool, model: str, seed: int) -> 
     from sepvae.errors import CheckpointError
 
     vaes, weights = _load(model)
-    _check_outputs([out], overwrite, latents)
+    _check_sounds([out], overwrite, latents)
     coded = codec.read(latents, vaes.config.vae)
     if coded.weights != weights:
         raise CheckpointError(f"{latents}: coded with other weights than those of {model}")
@@ -178,7 +182,7 @@ def decode(latents: Path, out: Path, overwrite: bool, model: str, seed: int) -> 
     _write(out, sound, coded.sample_rate)
 
 
-@click.command()
+@click.command(cls=ComputingCommand)
 @click.argument("first", type=_PATH)
 @click.argument("second", type=_PATH)
 @_out_option
@@ -209,7 +213,7 @@ def interpolate(
 
     vaes, _ = _load(model)
     name = _source_of(first, source, vaes)
-    _check_outputs(_numbered(out, number), overwrite, first, second)
+    _check_sounds(_numbered(out, number), overwrite, first, second)
     a, b = (_read(path, vaes)[2] for path in (first, second))
     length = min(a.shape[1], b.shape[1])
     with _named(first):
@@ -224,7 +228,7 @@ def interpolate(
         _write(path, sound.numpy(), vaes.config.sample_rate)
 
 
-@click.command()
+@click.command(cls=ComputingCommand)
 @click.argument("stem", type=_PATH)
 @_out_option
 @_overwrite_option
@@ -237,7 +241,7 @@ def denoise(stem: Path, out: Path, overwrite: bool, model: str, source: str | No
 
     vaes, _ = _load(model)
     name = _source_of(stem, source, vaes)
-    _check_outputs([out], overwrite, stem)
+    _check_sounds([out], overwrite, stem)
     audio, info, x = _read(stem, vaes)
     with _named(stem):
         clean = generation.denoise(vaes, name, x).numpy()[: audio.shape[0]]
@@ -296,6 +300,15 @@ def _source_of(stem: Path, source: str | None, model: SeparationVAE) -> str:
     return name
 
 
+def _check_sounds(outputs: Sequence[Path], overwrite: bool, *inputs: Path) -> None:
+    """Refuse what could not be written, or must not be, before it is computed."""
+    from sepvae.audio.sounds import sound_format
+
+    for path in outputs:
+        sound_format(path)
+    _check_outputs(outputs, overwrite, *inputs)
+
+
 def _check_outputs(outputs: Sequence[Path], overwrite: bool, *inputs: Path) -> None:
     """Refuse to write over an input, and over anything else unless that is wanted."""
     for path in outputs:
@@ -303,6 +316,8 @@ def _check_outputs(outputs: Sequence[Path], overwrite: bool, *inputs: Path) -> N
             raise OutputError(f"{path}: this output would overwrite its input")
         if os.path.lexists(path) and not overwrite and (path.is_file() or path.is_symlink()):
             raise OutputError(f"{path}: exists already; --overwrite replaces it")
+        if path.is_dir():
+            raise OutputError(f"{path}: cannot be written (is a folder)")
 
 
 def _numbered(out: Path, number: int) -> list[Path]:

@@ -7,8 +7,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepvae.cli import options as common
+from sepvae.cli.loading import ComputingCommand
 from sepvae.cli.messages import Messages, quiet_libraries
 from sepvae.errors import OutputError, SepvaeError
 
@@ -29,7 +30,7 @@ PIPE = "-"
 """Stdin among the inputs, stdout as the output folder."""
 
 
-@click.command(epilog="More, with examples: docs/usage.md")
+@click.command(cls=ComputingCommand, epilog="More, with examples: docs/usage.md")
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--out", default="separated", show_default=True, help="Output folder, or - for stdout.")
 @common.model
@@ -93,7 +94,9 @@ PIPE = "-"
     "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Number of worker processes."
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads per worker; by default the cores are shared."
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads per worker, no more than cores; by default the cores are shared.",
 )
 @click.option(
     "--engine",
@@ -133,6 +136,8 @@ def separate(
     stdin. The paths of the results go to stdout, all else to stderr. The exit code is 0 only if every input
     was separated from beginning to end.
     """
+    from sepvae.batch.report import count as tally
+    from sepvae.batch.report import unfinished
     from sepvae.batch.workers import Task, share_of_threads
 
     logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
@@ -153,42 +158,47 @@ def separate(
         batch = _find(inputs, lists, include, exclude, task, messages, stack)
         count = min(jobs, len(batch))
         task = replace(task, threads=threads or share_of_threads(count))
+        head = {**asdict(task), "out": out, "jobs": count, "engine": engine}
+        entries = [unfinished(job) for job in batch]
+        stack.enter_context(_reported(report, head, entries))
         if out == PIPE:
             _check_stdout(batch)
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
             crew = stack.enter_context(_crew(task, count, engine, ray_address))
-            _check_outputs(batch, task, crew)
+            _check_outputs(batch, task, crew, report)
+        head |= crew.info
         messages.start(task.model, crew.info, count, batch)
-        head = {**asdict(task), "out": out, **crew.info, "jobs": count, "engine": engine}
-        entries = _run_batch(batch, crew, messages, head, report)
-    if messages.stdout_failed or any(entry["status"] not in ("done", "skipped") for entry in entries):
-        sys.exit(1)
-
-
-def _run_batch(
-    batch: Sequence[Job], crew: Crew, messages: Messages, head: dict[str, Any], report: str | None
-) -> list[Entry]:
-    """Separate all inputs, telling about each; write the report, also when interrupted."""
-    from sepvae import __version__
-    from sepvae.batch.report import count, unfinished, write_report
-
-    entries = [unfinished(job) for job in batch]
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    interrupted = True
-    try:
         with closing(crew.run(batch, messages.progress)) as results:
             for index, entry in results:
                 entries[index] = entry
                 messages.result(index, entry, crew.info["residual_source"])
+    if len(batch) > 1:
+        messages.total(tally(entries))
+    if messages.stdout_failed or any(entry["status"] not in ("done", "skipped") for entry in entries):
+        sys.exit(1)
+
+
+@contextmanager
+def _reported(report: str | None, head: dict[str, Any], entries: list[Entry]) -> Iterator[None]:
+    """Write the report at the end, also when interrupted; not where an error came before the first input's turn."""
+    from sepvae import __version__
+    from sepvae.batch.report import write_report
+
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    untouched = list(entries)
+    interrupted = True
+    try:
+        yield
         interrupted = False
+    except Exception:
+        if entries == untouched:
+            report = None
+        raise
     finally:
         if report is not None:
             head |= {"interrupted": interrupted, "started": started, "seconds": time.monotonic() - clock}
             write_report(report, {"sepvae": __version__, **head}, entries)
-    if len(batch) > 1:
-        messages.total(count(entries))
-    return entries
 
 
 def _check(task: Task, *, to_stdout: bool, report: str | None) -> None:
@@ -265,14 +275,16 @@ def _check_stdout(batch: Sequence[Job]) -> None:
                 raise OutputError(f"{job}: stdout is this very file")
 
 
-def _check_outputs(batch: Sequence[Job], task: Task, crew: Crew) -> None:
-    """Refuse to replace an input, or a stem of one, by a stem of another one."""
-    from sepvae.batch.jobs import check_inputs_stay, check_outputs_differ
+def _check_outputs(batch: Sequence[Job], task: Task, crew: Crew, report: str | None) -> None:
+    """Refuse to replace an input, or a stem of one, by a stem of another one or by the report."""
+    from sepvae.batch.jobs import check_inputs_stay, check_outputs_differ, check_report_apart
     from sepvae.separation.selection import Selection
 
     info = crew.info
     stems = Selection(info["sources"], info["residual_source"], task.stems, task.two_stems).names
     check_outputs_differ(batch, task.template, stems, task.format)
+    if report is not None:
+        check_report_apart(Path(report), batch, task.out, task.template, stems, task.format)
     if task.existing == "overwrite" and len(batch) > 1:  # otherwise nothing foreign is replaced
         check_inputs_stay(batch, task.out, task.template, stems, task.format)
 
@@ -294,6 +306,8 @@ def _stdout_crew(task: Task, inputs: int) -> Crew:
 
     if sys.stdout is None:
         raise OutputError("stdout: is closed")
+    if sys.stdout.isatty():
+        raise OutputError("stdout: is a terminal, which shows no sound: lead it into a file or a player")
     if inputs != 1:
         raise OutputError(f"stdout takes the stem of one input, found {inputs}")
     return InProcessCrew(PipeWorker(task, sys.stdout.buffer))

@@ -7,8 +7,10 @@ import os
 
 import click
 
+from sepvae.cli.loading import ComputingCommand
 
-@click.command(context_settings={"ignore_unknown_options": True})
+
+@click.command(cls=ComputingCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--print", "print_only", is_flag=True, help="Print the composed recipe and stop.")

@@ -116,10 +116,19 @@ def test_inputs_of_the_same_name_get_different_ones(tmp_path: Path) -> None:
     assert tracks(jobs, tmp_path) == {
         "a/song.wav": "song",
         "b/song.wav": "song-3",  # song-2 belongs to a file of that name
-        "c/Song.mp3": "Song-4",
+        "c/Song.mp3": "Song.mp3",
         "song-2.wav": "song-2",
     }
     assert [job.clash for job in jobs] == [None, paths[0], paths[0], None]
+
+
+def test_files_that_differ_in_their_endings_keep_their_tracks_when_more_come(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp3", "a.ogg", "a.mp3.wav")
+    before = tracks(find_jobs([tmp_path], tmp_path / "out"), tmp_path)
+    assert before == {"a.mp3": "a.mp3-2", "a.ogg": "a.ogg", "a.mp3.wav": "a.mp3"}
+    touch(tmp_path, "A.flac")
+    after = tracks(find_jobs([tmp_path], tmp_path / "out"), tmp_path)
+    assert after == {**before, "A.flac": "A.flac"}
 
 
 def test_patterns_are_expanded_unless_a_file_has_their_name(tmp_path: Path) -> None:

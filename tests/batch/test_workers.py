@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from sepvae import checkpoint
 from sepvae.batch.cluster import placed
@@ -30,6 +31,14 @@ def song(path: Path, seconds: float) -> Job:
     noise = np.random.default_rng(0).integers(-3000, 3000, (round(seconds * RATE), 1), np.int16)
     soundfile.write(path, noise, RATE)
     return Job(path, path.stem)
+
+
+def test_a_worker_takes_no_more_threads_than_there_are_cores(task: Task) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert Worker(replace(task, threads=100_000)).info()["threads"] <= (os.cpu_count() or 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def ignore(index: int, fraction: float) -> None:
