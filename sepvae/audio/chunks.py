@@ -24,6 +24,7 @@ _NIST_FIELDS = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
 _VOC_SKIPPED = {1: 2, 2: 0, 9: 12}
 # bytes of such a chunk, or of those in such a file, before the first sample
 _SKIPPED = {b"SSND": 8, b"caff": 4}
+_EXTENSIBLE, _EXTENSIBLE_BYTES = 0xFFFE, 40
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,20 @@ def scan_chunks(path: Path) -> ChunkScan | None:
                 beyond = _stray(file, at + declared, end, odd=declared % 2 == 1)
                 return replace(scan, beyond=beyond)
         return None
+
+
+def wav_channel_mask(path: Path) -> int | None:
+    """Speakers of the channels by the extensible format of a wav, RF64 or w64 file; None where it has none."""
+    with path.open("rb") as file:
+        head = file.read(40)
+        order: Literal["big", "little"] = "big" if head[:4] == b"RIFX" else "little"
+        for name, at, size in _chunks(file, head):
+            if name == b"fmt ":
+                file.seek(at)
+                fmt = file.read(min(size, _EXTENSIBLE_BYTES))
+                extensible = int.from_bytes(fmt[:2], order) == _EXTENSIBLE and len(fmt) == _EXTENSIBLE_BYTES
+                return int.from_bytes(fmt[20:24], order) if extensible else None
+    return None
 
 
 def ends_early(path: Path) -> bool:

@@ -12,13 +12,17 @@ from typing import Any
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
 
+from sepvae.audio.chunks import wav_channel_mask
 from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, is_burst, reason
 from sepvae.audio.patches import Patch, PatchedFile
 from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
+from sepvae.audio.surround import MASK_FIELD, mask_of
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 
@@ -52,6 +56,26 @@ def begins_before_zero(path: Path, samples: int) -> bool:
     if first.pts is None or stream.time_base is None:
         return False
     return first.pts * stream.time_base * stream.codec_context.sample_rate < -samples
+
+
+def read_channel_mask(path: Path, channels: int) -> int | None:
+    """Speakers of so many channels of a file, as in its `AudioInfo`."""
+    try:
+        with av.open(f"file:{path}", "r", container_options=OPTIONS, metadata_errors="replace") as container:
+            stream = container.streams.audio[0]
+            context = stream.codec_context
+            same = context is not None and context.channels == channels
+            return _channel_mask(container, stream) if same else None
+    except (*FAILURES, IndexError):
+        return None
+
+
+def _channel_mask(container: InputContainer, stream: AudioStream) -> int | None:
+    if stream.codec_context.name == "flac":
+        told = re.fullmatch(r"\s*0x([0-9a-fA-F]{1,8})\s*", container.metadata.get(MASK_FIELD, ""))
+        if told is not None:  # which ffmpeg does not believe if it is 0, or has too few bits
+            return int(told[1], 16)
+    return mask_of([channel.name for channel in stream.layout.channels])
 
 
 class AvDecoder:
@@ -111,7 +135,10 @@ class AvDecoder:
         )
         if context.name.startswith("pcm_s32"):
             depth = "FLOAT"
-        return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
+        mask = wav_channel_mask(self._path)  # ffmpeg keeps none that does not fit the number of channels
+        if mask is None:
+            mask = _channel_mask(self._container, self._stream)
+        return AudioInfo(context.sample_rate, context.channels, self._promised(), depth, mask)
 
     def _promised(self) -> int | None:
         """Samples per channel by the header."""

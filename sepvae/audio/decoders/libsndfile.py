@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.chunks import unfilled_sizes
+from sepvae.audio.chunks import unfilled_sizes, wav_channel_mask
 from sepvae.audio.containers import OggScan, flac_uncounted, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
@@ -21,7 +21,7 @@ from sepvae.audio.decoders.base import (
     native,
     reason,
 )
-from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero
+from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero, read_channel_mask
 from sepvae.audio.mpeg import MpegScan, scan_mpeg
 from sepvae.audio.patches import PatchedFile
 from sepvae.audio.phrases import GUESSED, UNCLOSED, cut_short, undecodable
@@ -45,6 +45,7 @@ _DEPTHS = {
     "FLOAT": "FLOAT",
     "DOUBLE": "FLOAT",
 }
+_RIFF = ("WAV", "WAVEX", "RF64")
 
 
 class _Unseekable(soundfile.SoundFile):
@@ -113,7 +114,13 @@ class SoundfileDecoder:
             self._close_file()
             raise
         self._lossy = file.subtype.startswith("MPEG") or file.subtype in ("VORBIS", "OPUS")
-        self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
+        self.info = AudioInfo(
+            file.samplerate,
+            file.channels,
+            frames,
+            _DEPTHS.get(file.subtype, "PCM_24"),
+            _channel_mask(path, file),
+        )
         if self._rescue is not None:
             self.info = replace(self._rescue.info, frames=frames)  # libsndfile may halve an Opus file's rate
 
@@ -177,6 +184,15 @@ class SoundfileDecoder:
         self._close_file()
         if self._rescue is not None:
             self._rescue.close()
+
+
+def _channel_mask(path: Path, file: soundfile.SoundFile) -> int | None:
+    """Speakers of the channels as the file tells them."""
+    if file.format in _RIFF:
+        return wav_channel_mask(path)
+    if file.subtype.startswith("ALAC"):  # ffmpeg gives its channels in another order
+        return None
+    return read_channel_mask(path, file.channels)
 
 
 def is_guess(extra_info: str) -> bool:
