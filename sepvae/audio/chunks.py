@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +25,8 @@ _NIST_FIELDS = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
 _VOC_SKIPPED = {1: 2, 2: 0, 9: 12}
 # bytes of such a chunk, or of those in such a file, before the first sample
 _SKIPPED = {b"SSND": 8, b"caff": 4}
-_EXTENSIBLE, _EXTENSIBLE_BYTES = 0xFFFE, 40
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # tags of formats
+_EXTENSIBLE_BYTES = 40
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,46 @@ def scan_chunks(path: Path) -> ChunkScan | None:
         return None
 
 
-def wav_channel_mask(path: Path) -> int | None:
-    """Speakers of the channels by the extensible format of a wav, RF64 or w64 file; None where it has none."""
+@dataclass(frozen=True)
+class WavFormat:
+    """What the `fmt ` chunk of a wav, RF64 or w64 file says about its samples.
+
+    Args:
+        tag: number of the format; of an extensible one, that of the sub-format.
+        channels: number of channels.
+        block_align: bytes of all channels at one time.
+        bits: of one sample.
+        channel_mask: speakers of the channels; None where the format is not extensible.
+    """
+
+    tag: int
+    channels: int
+    block_align: int
+    bits: int
+    channel_mask: int | None
+
+    @property
+    def contradictory(self) -> bool:
+        """Whether the samples do not fit into the bytes that they are said to take."""
+        return self.tag in (_PCM, _FLOAT) and 0 < 8 * self.block_align < self.bits * self.channels
+
+
+def wav_format(path: Path) -> WavFormat | None:
+    """The format of the samples of a wav, RF64 or w64 file; None for another file, or a damaged one."""
     with path.open("rb") as file:
         head = file.read(40)
-        order: Literal["big", "little"] = "big" if head[:4] == b"RIFX" else "little"
+        order = ">" if head[:4] == b"RIFX" else "<"
         for name, at, size in _chunks(file, head):
-            if name == b"fmt ":
+            if name == b"fmt " and size >= 16:
                 file.seek(at)
                 fmt = file.read(min(size, _EXTENSIBLE_BYTES))
-                extensible = int.from_bytes(fmt[:2], order) == _EXTENSIBLE and len(fmt) == _EXTENSIBLE_BYTES
-                return int.from_bytes(fmt[20:24], order) if extensible else None
+                if len(fmt) < 16:
+                    return None
+                tag, channels, _, _, block_align, bits = struct.unpack_from(f"{order}HHIIHH", fmt)
+                mask = None
+                if tag == _EXTENSIBLE and len(fmt) == _EXTENSIBLE_BYTES:
+                    mask, tag = struct.unpack_from(f"{order}IH", fmt, 20)
+                return WavFormat(tag, channels, block_align, bits, mask)
     return None
 
 

@@ -451,6 +451,39 @@ def test_a_wav_with_24_bits_somewhere_in_four_bytes_is_refused(tmp_path: Path, a
         read(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "block_align", "bits", "tag"),
+    [(2, 4, 24, 1), (2, 2, 16, 1), (1, 1, 16, 1), (2, 4, 32, 3), (2, 4, 20, 1)],
+)
+def test_a_wav_whose_samples_do_not_fit_into_their_bytes_is_refused(
+    tmp_path: Path, noise: np.ndarray, channels: int, block_align: int, bits: int, tag: int, extensible: bool
+) -> None:
+    path = tmp_path / "a.wav"
+    samples = np.zeros((999, 2)) if tag == 3 else noise[:, :999].T
+    soundfile.write(path, samples, 44100, format="WAVEX" if extensible else "WAV", subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"fmt ") + 8
+    struct.pack_into("<H", content, at + 24 if extensible else at, tag)
+    struct.pack_into("<H", content, at + 2, channels)
+    struct.pack_into("<HH", content, at + 12, block_align, bits)
+    path.write_bytes(content)
+    with pytest.raises(AudioFileError, match="does not tell how its samples are stored"):
+        read(path)
+
+
+@pytest.mark.parametrize(("block_align", "bits"), [(0, 16), (8, 16), (4, 12)])
+def test_a_wav_whose_samples_leave_room_in_their_bytes_or_that_counts_none_is_read(
+    tmp_path: Path, noise: np.ndarray, block_align: int, bits: int
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise.T, 44100, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<HH", content, content.index(b"fmt ") + 20, block_align, bits)
+    path.write_bytes(content)
+    np.testing.assert_allclose(read(path)[0], noise, atol=2.0**-15)
+
+
 ID3V2 = b"ID3\4\0\0" + bytes([0, 0, 16, 0]) + b"a tag of 2048 bytes".ljust(2048)
 ID3V1 = b"TAG".ljust(128, b"a")
 LYRICS = b"LYRICSBEGIN" + b"IND0000210".ljust(900, b"z") + b"000911LYRICS200"

@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
 
-from sepvae.audio.chunks import wav_channel_mask
+from sepvae.audio.chunks import wav_format
 from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, is_burst, reason
 from sepvae.audio.patches import Patch, PatchedFile
@@ -135,7 +135,10 @@ class AvDecoder:
         )
         if context.name.startswith("pcm_s32"):
             depth = "FLOAT"
-        mask = wav_channel_mask(self._path)  # ffmpeg keeps none that does not fit the number of channels
+        wav = wav_format(self._path)
+        mask = (
+            None if wav is None else wav.channel_mask
+        )  # ffmpeg keeps none that has too few or too many bits
         if mask is None:
             mask = _channel_mask(self._container, self._stream)
         return AudioInfo(context.sample_rate, context.channels, self._promised(), depth, mask)
