@@ -49,6 +49,7 @@ _ALIASES = {
     "year": "date",
     "tracknumber": "track",
 }
+_NO_LANGUAGE = ("language", "und")  # what mp4 says of a track of which nobody knows it
 _PICTURES = {"mjpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 
 
@@ -97,7 +98,7 @@ def read_tags(path: Path) -> Tags:
         name = _ALIASES.get(name.lower(), name.lower())
         if name in (PROVENANCE.lower(), "encoder") and text.startswith("{"):
             provenance = text
-        elif name in _FIELDS and 0 < len(text) <= _MAX_TEXT:
+        elif name in _FIELDS and 0 < len(text) <= _MAX_TEXT and (name, text) != _NO_LANGUAGE:
             texts[name] = text.replace("\0", "/")
     return Tags({name: texts[name] for name in _FIELDS if name in texts}, cover, cover_type, provenance)
 
