@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.codec.context import Flags2
 from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
@@ -56,6 +57,15 @@ def begins_before_zero(path: Path, samples: int) -> bool:
     if first.pts is None or stream.time_base is None:
         return False
     return first.pts * stream.time_base * stream.codec_context.sample_rate < -samples
+
+
+def _unmatched(codec: str, sample_rate: int) -> int:
+    """Samples of the first frame of WMA: a half that no earlier one completes, so that they are no sound yet."""
+    if codec not in ("wmav1", "wmav2"):
+        return 0
+    if sample_rate <= 16_000:
+        return 512
+    return 1024 if sample_rate <= (32_000 if codec == "wmav1" else 22_050) else 2048
 
 
 def read_channel_mask(path: Path, channels: int) -> int | None:
@@ -110,6 +120,9 @@ class AvDecoder:
             if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
             name = self._stream.codec_context.name
+            self._unmatched = _unmatched(name, self._stream.codec_context.sample_rate)
+            if self._unmatched:  # else the first samples that can be decoded are left out too
+                self._stream.codec_context.flags2 |= Flags2.skip_manual
             self._lossless = name.startswith("pcm_") or name in _AV_LOSSLESS
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
@@ -120,7 +133,8 @@ class AvDecoder:
         except BaseException:
             self._opened.close()
             raise
-        self._skip, self._placed = skip, 0  # samples that have got their place
+        self._skip = skip or self._unmatched
+        self._placed = -self._unmatched  # samples that have got their place
         self._silent = self._holes = 0
         self._first_fault: int | None = None
         self._stopped: str | None = None
@@ -210,7 +224,7 @@ class AvDecoder:
             following = None
             length = self._frame_length = max(frame.samples, 1)
             at = self._position(frame.pts, frame.time_base)
-            # Less is the rounding of timestamps; a decoder may leave out its first samples, as WMA's does.
+            # Less is the rounding of timestamps; a decoder may leave out its first samples.
             if at is not None and due is not None and 4 * (at - due) >= 3 * length and self._begun():
                 following = next(frames, None)
                 then = following and self._position(following.pts, following.time_base)
@@ -230,7 +244,7 @@ class AvDecoder:
 
     def _begun(self) -> bool:
         """Whether there was a frame, or damage in the place of one."""
-        return self._placed > 0 or self._first_fault is not None
+        return self._placed > -self._unmatched or self._first_fault is not None
 
     def _position(self, time: int | None, time_base: Fraction | None) -> int | None:
         """A timestamp in samples."""
@@ -285,7 +299,7 @@ class AvDecoder:
 
     def _fault(self) -> None:
         if self._first_fault is None:
-            self._first_fault = self._placed
+            self._first_fault = max(0, self._placed)
 
     def read(self) -> NDArray[np.float32]:
         parts: list[NDArray[np.float32]] = []
@@ -312,6 +326,7 @@ class AvDecoder:
             phrases.append(self._stopped)
         exact = self._lossless and self._container.format.name.startswith("matroska")
         slack = rate // 200 if exact else rate // 10  # that one counts in milliseconds, others in frames
+        slack = max(0, slack - self._unmatched)
         if self._trusted is not None and self._placed < self._trusted - slack:
             phrases.append(cut_short(self._placed, self._trusted, rate))
         elif self._first_fault is not None and self._first_fault >= self._placed:
