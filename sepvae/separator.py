@@ -113,7 +113,13 @@ class Separator(ArraySeparator):
                 )
             stream = self.stream(info.sample_rate, info.channels, present=present)
             with StemFiles(
-                paths, encoding, subtype, info.sample_rate, info.channels, absorber=selection.absorber
+                paths,
+                encoding,
+                subtype,
+                info.sample_rate,
+                info.channels,
+                absorber=selection.absorber,
+                channel_mask=info.channel_mask,
             ) as files:
                 check = partial(destination.check_again, origin)
                 gain = self._write_stems(files, reader, stream, selection, origin, report, check)

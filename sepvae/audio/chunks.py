@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,8 @@ _NIST_FIELDS = (rb"sample_count", rb"channel_count", rb"sample_n_bytes")
 _VOC_SKIPPED = {1: 2, 2: 0, 9: 12}
 # bytes of such a chunk, or of those in such a file, before the first sample
 _SKIPPED = {b"SSND": 8, b"caff": 4}
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # tags of formats
+_EXTENSIBLE_BYTES = 40
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,56 @@ def scan_chunks(path: Path) -> ChunkScan | None:
                 beyond = _stray(file, at + declared, end, odd=declared % 2 == 1)
                 return replace(scan, beyond=beyond)
         return None
+
+
+@dataclass(frozen=True)
+class WavFormat:
+    """What the `fmt ` chunk of a wav, RF64 or w64 file says about its samples.
+
+    Args:
+        tag: number of the format; of an extensible one, that of the sub-format.
+        channels: number of channels.
+        sample_rate: in Hz.
+        byte_rate: bytes of one second.
+        block_align: bytes of all channels at one time.
+        bits: of one sample.
+        channel_mask: speakers of the channels; None where the format is not extensible.
+    """
+
+    tag: int
+    channels: int
+    sample_rate: int
+    byte_rate: int
+    block_align: int
+    bits: int
+    channel_mask: int | None
+
+    @property
+    def contradictory(self) -> bool:
+        """Whether samples of so many bits do not take the bytes that two other fields give them."""
+        if self.tag not in (_PCM, _FLOAT) or not self.block_align or not self.bits:
+            return False
+        packed = self.channels * -(-self.bits // 8)
+        return self.block_align != packed and self.byte_rate != self.sample_rate * packed
+
+
+def wav_format(path: Path) -> WavFormat | None:
+    """The format of the samples of a wav, RF64 or w64 file; None for another file, or a damaged one."""
+    with path.open("rb") as file:
+        head = file.read(40)
+        order = ">" if head[:4] == b"RIFX" else "<"
+        for name, at, size in _chunks(file, head):
+            if name == b"fmt " and size >= 16:
+                file.seek(at)
+                fmt = file.read(min(size, _EXTENSIBLE_BYTES))
+                if len(fmt) < 16:
+                    return None
+                tag, channels, rate, byte_rate, align, bits = struct.unpack_from(f"{order}HHIIHH", fmt)
+                mask = None
+                if tag == _EXTENSIBLE and len(fmt) == _EXTENSIBLE_BYTES:
+                    mask, tag = struct.unpack_from(f"{order}IH", fmt, 20)
+                return WavFormat(tag, channels, rate, byte_rate, align, bits, mask)
+    return None
 
 
 def ends_early(path: Path) -> bool:

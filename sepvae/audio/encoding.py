@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sepvae.atomic import PartialFile
 from sepvae.audio.decoders.base import native
 from sepvae.audio.headers import finish_file
-from sepvae.audio.surround import to_vorbis
+from sepvae.audio.surround import STANDARD_MASKS, to_vorbis
 from sepvae.audio.tags import NO_TAGS, Tags
 from sepvae.errors import OutputError
 
@@ -36,6 +36,7 @@ class Encoding:
         rates: sample rates that the codec has, ascending; empty when it has all up to `max_rate`.
         max_rate: the highest that it has, where `rates` is empty; None for no bound. Lossy ones are resampled to it.
         max_channels: > 0.
+        tells_speakers: a file can say which speakers its channels belong to.
         options: further arguments of `soundfile.SoundFile`.
     """
 
@@ -45,6 +46,7 @@ class Encoding:
     rates: tuple[int, ...] = ()
     max_rate: int | None = None
     max_channels: int = 64
+    tells_speakers: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,8 +68,8 @@ _MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 ENCODINGS = {
     encoding.name: encoding
     for encoding in (
-        Encoding("wav", "RF64", ("PCM_16", "PCM_24", "FLOAT")),
-        Encoding("flac", "FLAC", ("PCM_16", "PCM_24"), max_rate=655_350, max_channels=8),
+        Encoding("wav", "RF64", ("PCM_16", "PCM_24", "FLOAT"), tells_speakers=True),
+        Encoding("flac", "FLAC", ("PCM_16", "PCM_24"), max_rate=655_350, max_channels=8, tells_speakers=True),
         Encoding(
             "mp3",
             "MP3",
@@ -185,6 +187,8 @@ class AudioWriter:
         subtype: one of the format's sample formats.
         sample_rate: in Hz, one that the format has.
         channels: > 0.
+        channel_mask: their speakers, in order, as in an extensible wav header; 0 for none, None where they are not
+            known.
 
     Attributes:
         frames: samples per channel so far.
@@ -193,8 +197,18 @@ class AudioWriter:
         OutputError: the file cannot be written, here and in every method.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, subtype: str, sample_rate: int, channels: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        encoding: Encoding,
+        subtype: str,
+        sample_rate: int,
+        channels: int,
+        channel_mask: int | None = None,
+    ) -> None:
         self.path = path
+        ordinary = channels <= 2 and channel_mask == STANDARD_MASKS[channels]
+        self._channel_mask = None if ordinary else channel_mask
         self._encoding = encoding
         self.frames = 0
         try:
@@ -237,7 +251,7 @@ class AudioWriter:
         """Close the file, give it its tags, check that it is complete, and bring it to the disk."""
         try:
             self._file.close()
-            finish_file(self._partial.temporary, self._encoding.container, tags)
+            finish_file(self._partial.temporary, self._encoding.container, tags, self._channel_mask)
             stored = soundfile.info(native(self._partial.temporary)).frames
             if stored < self.frames:
                 raise OutputError(f"{self.path}: only {stored} of {self.frames} samples reached the disk")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sepvae.audio.containers import ogg_checksum
+from sepvae.audio.surround import STANDARD_MASKS
 from sepvae.audio.tags import NO_TAGS, Tags, flac_picture, id3, riff_chunks, vorbis_comment
 
 RIFF_LIMIT = 1 << 32
@@ -18,21 +19,27 @@ _FLAC_COMMENT, _FLAC_PICTURE = 4, 6
 _OGG_CONTINUED = 1
 
 
-def finish_file(path: Path, container: str, tags: Tags) -> None:
+def finish_file(path: Path, container: str, tags: Tags, channel_mask: int | None = None) -> None:
     """Give a file that libsndfile has closed its tags and final header.
 
     Args:
         path: the file, which is changed in place.
         container: soundfile's name of it: RF64 (becomes a plain wav where it fits), FLAC, MP3 or OGG.
         tags: what to write into it.
+        channel_mask: speakers of the channels as in an extensible wav header, for wav and FLAC, the only ones that
+            can tell them; None where they are not known, or those of mono and stereo.
 
     Raises:
         OSError: it cannot be read or written.
         ValueError: it is not what libsndfile should have written.
     """
-    finish = {"RF64": _finish_wav, "FLAC": _finish_flac, "MP3": _finish_mp3, "OGG": _finish_ogg}[container]
     with path.open("r+b") as file:
-        finish(file, tags)
+        if container == "RF64":
+            _finish_wav(file, tags, channel_mask)
+        elif container == "FLAC":
+            _finish_flac(file, tags, channel_mask)
+        else:
+            {"MP3": _finish_mp3, "OGG": _finish_ogg}[container](file, tags)
 
 
 def riff_header(fmt: bytes, data_bytes: int, riff_bytes: int, fill_to: int = 0) -> bytes:
@@ -56,15 +63,16 @@ def riff_header(fmt: bytes, data_bytes: int, riff_bytes: int, fill_to: int = 0) 
     return chunks + struct.pack("<4sI", b"data", data_bytes)
 
 
-def _finish_wav(file: BinaryIO, tags: Tags) -> None:
+def _finish_wav(file: BinaryIO, tags: Tags, channel_mask: int | None) -> None:
     head = file.read(4096)
     if head[:4] != b"RF64" or head[12:16] != b"ds64":
         raise ValueError("no RF64 file")
-    fmt, at = b"", 12
+    fmt, fmt_at, at = b"", 0, 12
     while head[at : at + 4] != b"data":
         size = int.from_bytes(head[at + 4 : at + 8], "little")
         if head[at : at + 4] == b"fmt ":
-            fmt = head[at + 8 : at + 8 + size]
+            fmt_at = at + 8
+            fmt = _with_speakers(head[fmt_at : fmt_at + size], channel_mask)
         at += 8 + size
         if at >= len(head):
             raise ValueError("no samples in an RF64 file")
@@ -76,13 +84,25 @@ def _finish_wav(file: BinaryIO, tags: Tags) -> None:
     riff_bytes = file.tell() - 8
     file.seek(0)
     if riff_bytes < RIFF_LIMIT:
-        file.write(riff_header(_plain_format(fmt), data_bytes, riff_bytes, fill_to=data_at))
+        fmt = _plain_format(fmt) if channel_mask is None else fmt
+        file.write(riff_header(fmt, data_bytes, riff_bytes, fill_to=data_at))
     else:
         file.write(
             struct.pack(
                 "<4sI4s4sIQQQ", b"RF64", RIFF_LIMIT - 1, b"WAVE", b"ds64", 28, riff_bytes, data_bytes, frames
             )
         )
+        file.seek(fmt_at)
+        file.write(fmt)
+
+
+def _with_speakers(fmt: bytes, channel_mask: int | None) -> bytes:
+    """An extensible format with this mask, or that of the speakers which players assume for more than two channels."""
+    channels = int.from_bytes(fmt[2:4], "little")
+    if len(fmt) < 40 or (channel_mask is None and channels <= 2):
+        return fmt
+    mask = STANDARD_MASKS.get(channels, 0) if channel_mask is None else channel_mask
+    return fmt[:20] + struct.pack("<I", mask) + fmt[24:]
 
 
 def _plain_format(fmt: bytes) -> bytes:
@@ -93,8 +113,8 @@ def _plain_format(fmt: bytes) -> bytes:
     return fmt[24:26] + fmt[2:16]  # the sub-format's number is the plain tag
 
 
-def _finish_flac(file: BinaryIO, tags: Tags) -> None:
-    if tags == NO_TAGS:
+def _finish_flac(file: BinaryIO, tags: Tags, channel_mask: int | None) -> None:
+    if tags == NO_TAGS and channel_mask is None:
         return
     if file.read(4) != b"fLaC":
         raise ValueError("no FLAC file")
@@ -107,7 +127,7 @@ def _finish_flac(file: BinaryIO, tags: Tags) -> None:
     end = file.tell()
     vendor = next((_vendor(content) for kind, content in blocks if kind == _FLAC_COMMENT), "")
     blocks = [block for block in blocks if block[0] != _FLAC_COMMENT]
-    blocks.append((_FLAC_COMMENT, vorbis_comment(vendor, tags, picture=False)))
+    blocks.append((_FLAC_COMMENT, vorbis_comment(vendor, tags, picture=False, channel_mask=channel_mask)))
     if tags.cover:
         blocks.append((_FLAC_PICTURE, flac_picture(tags)))
     content = b"".join(

@@ -109,6 +109,7 @@ class StemFiles:
         sample_rate: of the stems, in Hz; resampled where the format lacks it.
         channels: > 0.
         absorber: stem that takes up the rounding errors; None where the stems do not add up to anything.
+        channel_mask: speakers of the channels, as in an `AudioInfo`.
 
     Raises:
         OutputError: something cannot be written, here and in every method.
@@ -123,10 +124,11 @@ class StemFiles:
         channels: int,
         *,
         absorber: str | None = None,
+        channel_mask: int | None = None,
     ) -> None:
         self._paths, self._encoding, self._subtype = dict(paths), encoding, subtype
         self._rate, self._file_rate = sample_rate, encoding.rate_for(sample_rate)
-        self._channels = channels
+        self._channels, self._channel_mask = channels, channel_mask
         self._absorber = None if absorber is None else list(paths).index(absorber)
         self._peak = 0.0
         self._blocks: list[int] = []  # their lengths
@@ -258,7 +260,9 @@ class StemFiles:
                 raise OutputError(f"{path}: cannot be written (is a folder)")
 
     def _open(self, path: Path) -> AudioWriter:
-        writer = AudioWriter(path, self._encoding, self._subtype, self._file_rate, self._channels)
+        writer = AudioWriter(
+            path, self._encoding, self._subtype, self._file_rate, self._channels, self._channel_mask
+        )
         self._cleanup.callback(writer.discard)
         return writer
 

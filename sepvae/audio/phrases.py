@@ -11,8 +11,10 @@ GUESSED = "its header does not tell how its samples are stored (their bits and b
 
 def cut_short(frames_read: int, promised: int, sample_rate: int) -> str:
     """The phrase for a file that holds less than its header says."""
-    found, expected = frames_read / sample_rate, promised / sample_rate
-    return f"ends after {found:.2f} s of the {expected:.2f} s that its header promises"
+    found, expected = f"{frames_read / sample_rate:.2f}", f"{promised / sample_rate:.2f}"
+    if found == expected:
+        return f"lacks the last {promised - frames_read} of the {promised} samples that its header promises"
+    return f"ends after {found} s of the {expected} s that its header promises"
 
 
 def undecodable(frames_read: int, sample_rate: int, why: str) -> str:

@@ -14,6 +14,7 @@ from av.container import InputContainer
 
 from sepvae.audio.decoders.base import FAILURES
 from sepvae.audio.decoders.ffmpeg import OPTIONS
+from sepvae.audio.surround import MASK_FIELD
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ _ALIASES = {
     "year": "date",
     "tracknumber": "track",
 }
+_NO_LANGUAGE = ("language", "und")  # what mp4 says of a track of which nobody knows it
 _PICTURES = {"mjpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 
 
@@ -96,7 +98,7 @@ def read_tags(path: Path) -> Tags:
         name = _ALIASES.get(name.lower(), name.lower())
         if name in (PROVENANCE.lower(), "encoder") and text.startswith("{"):
             provenance = text
-        elif name in _FIELDS and 0 < len(text) <= _MAX_TEXT:
+        elif name in _FIELDS and 0 < len(text) <= _MAX_TEXT and (name, text) != _NO_LANGUAGE:
             texts[name] = text.replace("\0", "/")
     return Tags({name: texts[name] for name in _FIELDS if name in texts}, cover, cover_type, provenance)
 
@@ -137,17 +139,20 @@ def _synchsafe(size: int) -> bytes:
     return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
 
 
-def vorbis_comment(vendor: str, tags: Tags, *, picture: bool) -> bytes:
+def vorbis_comment(vendor: str, tags: Tags, *, picture: bool, channel_mask: int | None = None) -> bytes:
     """Tags as a Vorbis comment, for FLAC, Ogg Vorbis and Opus.
 
     Args:
         vendor: name of the encoder.
         tags: what to write.
         picture: put the cover in too, as Ogg needs it; FLAC has a block for it.
+        channel_mask: speakers of the channels, which FLAC tells here (RFC 9639, section 8.6.2); None for none.
     """
     texts = [f"{_FIELDS[name][1]}={text}" for name, text in tags.fields.items()]
     if tags.provenance:
         texts.append(f"{PROVENANCE}={tags.provenance}")
+    if channel_mask is not None:
+        texts.append(f"{MASK_FIELD}=0x{channel_mask:04X}")
     if picture and tags.cover:
         texts.append("METADATA_BLOCK_PICTURE=" + base64.b64encode(flac_picture(tags)).decode())
     entries = [text.encode("utf-8", "replace") for text in (vendor, *texts)]

@@ -16,6 +16,7 @@ import soxr
 
 from sepvae.atomic import draft_folder
 from sepvae.audio import AUDIO_ENDINGS
+from sepvae.audio.chunks import wav_format
 from sepvae.audio.decoders.base import FAILURES
 from sepvae.audio.decoders.libsndfile import is_guess
 from sepvae.audio.phrases import GUESSED
@@ -139,7 +140,7 @@ def file_info(path: Path) -> Any:
 
 def _refuse_guess(path: str | Path, opened: Any) -> None:
     """Refuse a file of which soundfile has guessed what its samples are."""
-    if is_guess(opened.extra_info):
+    if is_guess(opened.extra_info, wav_format(Path(path))):
         raise DataError(f"cannot read {path}: {GUESSED}")
 
 

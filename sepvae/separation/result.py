@@ -10,6 +10,7 @@ import numpy as np
 
 from sepvae.audio import AudioInfo
 from sepvae.audio.encoding import Encoding
+from sepvae.audio.surround import is_standard
 from sepvae.audio.verify import SumError, sum_error
 from sepvae.errors import SepvaeError
 from sepvae.separation.provenance import Earlier, sha256_of
@@ -70,6 +71,10 @@ def remarks(gain: float, info: AudioInfo, encoding: Encoding, earlier: Earlier |
     file_rate = encoding.rate_for(info.sample_rate)
     if file_rate != info.sample_rate:
         notes.append(f"written at {file_rate} Hz, since {encoding.name} has no {info.sample_rate} Hz")
+    if not encoding.tells_speakers and not is_standard(info.channel_mask, info.channels):
+        notes.append(
+            f"{encoding.name} cannot tell which speakers the channels belong to: players will take them for others"
+        )
     if encoding.container == "OGG" and info.channels >= 6:  # the last but two, in wav's order the fourth
         notes.append(f"{encoding.name} takes channel 4 for that of a subwoofer and keeps its low notes only")
     return tuple(notes)

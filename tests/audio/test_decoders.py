@@ -451,6 +451,49 @@ def test_a_wav_with_24_bits_somewhere_in_four_bytes_is_refused(tmp_path: Path, a
         read(tmp_path / "a.wav")
 
 
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "block_align", "bits", "tag"),
+    [(2, 4, 24, 1), (2, 2, 16, 1), (1, 1, 16, 1), (2, 4, 32, 3), (2, 4, 20, 1), (2, 8, 16, 1)],
+)
+def test_a_wav_whose_samples_do_not_take_their_bytes_is_refused(
+    tmp_path: Path, noise: np.ndarray, channels: int, block_align: int, bits: int, tag: int, extensible: bool
+) -> None:
+    path = tmp_path / "a.wav"
+    samples = np.zeros((999, 2)) if tag == 3 else noise[:, :999].T
+    soundfile.write(path, samples, 44100, format="WAVEX" if extensible else "WAV", subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"fmt ") + 8
+    struct.pack_into("<H", content, at + 24 if extensible else at, tag)
+    struct.pack_into("<H", content, at + 2, channels)
+    struct.pack_into("<IHH", content, at + 8, 44100 * block_align, block_align, bits)
+    path.write_bytes(content)
+    with pytest.raises(AudioFileError, match="does not tell how its samples are stored"):
+        read(path)
+
+
+@pytest.mark.parametrize(("block_align", "bits"), [(0, 16), (2, 16), (8, 16), (4, 12)])
+def test_a_wav_with_one_wrong_field_or_with_fewer_bits_than_whole_bytes_is_read(
+    tmp_path: Path, noise: np.ndarray, block_align: int, bits: int
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise.T, 44100, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<HH", content, content.index(b"fmt ") + 20, block_align, bits)
+    path.write_bytes(content)
+    np.testing.assert_allclose(read(path)[0], noise, atol=2.0**-15)
+
+
+def test_a_tag_that_is_not_utf_8_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "a.tta"
+    signal = music(1, RATE, RATE)
+    encode(path, "tta", signal)
+    path.write_bytes(path.read_bytes() + b"TAG" + "Ärger".encode("latin-1").ljust(125, b"\0"))
+    out, reader = read(path)
+    assert reader.loss is None
+    np.testing.assert_allclose(out, signal, atol=1e-4)
+
+
 ID3V2 = b"ID3\4\0\0" + bytes([0, 0, 16, 0]) + b"a tag of 2048 bytes".ljust(2048)
 ID3V1 = b"TAG".ljust(128, b"a")
 LYRICS = b"LYRICSBEGIN" + b"IND0000210".ljust(900, b"z") + b"000911LYRICS200"
@@ -595,16 +638,37 @@ def test_a_name_that_is_no_text_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "codec", "extra"),
-    [("a.wma", "wmav2", 0), ("a.wma", "wmav1", 0), ("a.avi", "wmav2", 0), ("a.vob", "ac3", 1535)],
+    [("a.wma", "wmav2", 2047), ("a.wma", "wmav1", 2047), ("a.avi", "wmav2", 2047), ("a.vob", "ac3", 1535)],
 )
 def test_timestamps_that_jump_in_a_whole_file_are_no_damage(
     tmp_path: Path, name: str, codec: str, extra: int
 ) -> None:
-    """The first of WMA are left out by the decoder; a frame of an MPEG program may have that of the next one."""
+    """A frame of an MPEG program may have that of the next one."""
     audio = music(2, 8 * 48000, 48000)
     out, reader = read(encode(tmp_path / name, codec, audio, 48000))
     assert reader.loss is None
-    assert -2560 <= out.shape[1] - audio.shape[1] <= extra  # ffmpeg's WMA lacks so much at both ends
+    assert 0 <= out.shape[1] - audio.shape[1] <= extra
+
+
+@pytest.mark.parametrize("rate", [8000, 32000, 44100])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.wma", "wmav2"), ("a.wma", "wmav1"), ("a.avi", "wmav2"), ("a.wav", "wmav1")]
+)
+def test_the_beginning_of_wma_is_read_and_in_its_place(
+    tmp_path: Path, name: str, codec: str, rate: int
+) -> None:
+    audio = music(1, rate, rate)
+    out, reader = read(encode(tmp_path / name, codec, audio, rate))
+    assert reader.loss is None
+    assert 0 <= out.shape[1] - rate < 2048  # its last frame is filled up
+    for part in (slice(0, 300), slice(0, rate // 2)):
+        assert np.square(out[:, part] - audio[:, part]).mean() < 0.1 * np.square(audio[:, part]).mean()
+
+
+def test_wma_that_was_cut_is_told(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.wma", "wmav2", music(2, RATE, RATE))
+    path.write_bytes(path.read_bytes()[: -(path.stat().st_size // 8)])
+    assert "ends after" in (read(path)[1].loss or "")
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])

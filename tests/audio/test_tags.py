@@ -127,3 +127,15 @@ def test_a_picture_in_a_format_that_nobody_knows_is_left_out(tmp_path: Path) -> 
 def test_huge_texts_and_pictures_are_not_handed_on(tmp_path: Path, tone: np.ndarray) -> None:
     tags = Tags({"title": "t", "comment": "c" * 20_000}, PNG + bytes(11 << 20), "image/png")
     assert read_tags(write(tmp_path / "a.flac", tone, tags)) == Tags({"title": "t"})
+
+
+@pytest.mark.parametrize(("language", "told"), [("und", {}), ("deu", {"language": "deu"})])
+def test_an_unknown_language_is_no_tag(tmp_path: Path, language: str, told: dict[str, str]) -> None:
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48000, layout="mono")
+        stream.metadata["language"] = language
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert read_tags(path).fields == told

@@ -98,6 +98,18 @@ def test_a_wav_with_24_bits_somewhere_in_four_bytes_is_refused(tmp_path: Path, a
             read(tmp_path)
 
 
+def test_a_wav_whose_samples_do_not_fit_into_their_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "song" / "drums.wav"
+    path.parent.mkdir()
+    soundfile.write(path, np.zeros((100, 2)), RATE, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    bits_at = content.index(b"fmt ") + 22
+    content[bits_at : bits_at + 2] = (24).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"drums\.wav: its header does not tell how its samples are stored"):
+        scan(tmp_path)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_no_numbers_are_refused_with_the_name_of_the_file(
     tmp_path: Path, value: float

@@ -31,12 +31,15 @@ class AudioInfo:
         channels: > 0.
         frames: samples per channel as the header promises them; None where it does not say.
         depth: subtype that holds the samples without loss: PCM_16, PCM_24 (also for lossy codecs) or FLOAT.
+        channel_mask: speakers of the channels, in order, as the bits of an extensible wav header; 0 for none; None
+            where the file does not say.
     """
 
     sample_rate: int
     channels: int
     frames: int | None
     depth: str
+    channel_mask: int | None = None
 
 
 class Decoder(Protocol):

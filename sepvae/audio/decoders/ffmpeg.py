@@ -12,13 +12,18 @@ from typing import Any
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.codec.context import Flags2
+from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
 
+from sepvae.audio.chunks import wav_format
 from sepvae.audio.containers import ac3_frame_bytes, only_tags, scan_ogg
 from sepvae.audio.decoders.base import BLOCK_FRAMES, FAILURES, AudioInfo, is_burst, reason
 from sepvae.audio.patches import Patch, PatchedFile
 from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
+from sepvae.audio.surround import MASK_FIELD, mask_of
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
 
@@ -44,7 +49,7 @@ _TIMED = frozenset((
 def begins_before_zero(path: Path, samples: int) -> bool:
     """Whether the sound of a file begins more than so many samples before its time zero, as after a cut by copying."""
     try:
-        with av.open(f"file:{path}", "r", container_options=OPTIONS) as container:
+        with av.open(f"file:{path}", "r", container_options=OPTIONS, metadata_errors="replace") as container:
             stream = container.streams.audio[0]
             first = next(container.demux(stream))
     except (*FAILURES, IndexError, StopIteration):
@@ -52,6 +57,35 @@ def begins_before_zero(path: Path, samples: int) -> bool:
     if first.pts is None or stream.time_base is None:
         return False
     return first.pts * stream.time_base * stream.codec_context.sample_rate < -samples
+
+
+def _unmatched(codec: str, sample_rate: int) -> int:
+    """Samples of the first frame of WMA: a half that no earlier one completes, so that they are no sound yet."""
+    if codec not in ("wmav1", "wmav2"):
+        return 0
+    if sample_rate <= 16_000:
+        return 512
+    return 1024 if sample_rate <= (32_000 if codec == "wmav1" else 22_050) else 2048
+
+
+def read_channel_mask(path: Path, channels: int) -> int | None:
+    """Speakers of so many channels of a file, as in its `AudioInfo`."""
+    try:
+        with av.open(f"file:{path}", "r", container_options=OPTIONS, metadata_errors="replace") as container:
+            stream = container.streams.audio[0]
+            context = stream.codec_context
+            same = context is not None and context.channels == channels
+            return _channel_mask(container, stream) if same else None
+    except (*FAILURES, IndexError):
+        return None
+
+
+def _channel_mask(container: InputContainer, stream: AudioStream) -> int | None:
+    if stream.codec_context.name == "flac":
+        told = re.fullmatch(r"\s*0x([0-9a-fA-F]{1,8})\s*", container.metadata.get(MASK_FIELD, ""))
+        if told is not None:  # which ffmpeg does not believe if it is 0, or has too few bits
+            return int(told[1], 16)
+    return mask_of([channel.name for channel in stream.layout.channels])
 
 
 class AvDecoder:
@@ -74,7 +108,9 @@ class AvDecoder:
             source: str | PatchedFile = f"file:{path}"
             if patches:
                 source = PatchedFile(self._opened.enter_context(path.open("rb")), patches)
-            self._container = self._opened.enter_context(av.open(source, "r", container_options=OPTIONS))
+            self._container = self._opened.enter_context(
+                av.open(source, "r", container_options=OPTIONS, metadata_errors="replace")
+            )
             if not self._container.streams.audio:
                 raise ValueError("it holds no audio")
             self._stream = self._container.streams.audio[0]
@@ -86,6 +122,9 @@ class AvDecoder:
             if self._stream.codec_context.name in _AV_LOSSLESS:  # a wrong checksum is an error, not a click
                 self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
             name = self._stream.codec_context.name
+            self._unmatched = _unmatched(name, self._stream.codec_context.sample_rate)
+            if self._unmatched:  # else the first samples that can be decoded are left out too
+                self._stream.codec_context.flags2 |= Flags2.skip_manual
             self._lossless = name.startswith("pcm_") or name in _AV_LOSSLESS
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
@@ -96,7 +135,8 @@ class AvDecoder:
         except BaseException:
             self._opened.close()
             raise
-        self._skip, self._placed = skip, 0  # samples that have got their place
+        self._skip = skip or self._unmatched
+        self._placed = -self._unmatched  # samples that have got their place
         self._silent = self._holes = 0
         self._first_fault: int | None = None
         self._stopped: str | None = None
@@ -111,7 +151,12 @@ class AvDecoder:
         )
         if context.name.startswith("pcm_s32"):
             depth = "FLOAT"
-        return AudioInfo(context.sample_rate, context.channels, self._promised(), depth)
+        wav = wav_format(self._path)
+        if wav is not None and wav.channel_mask is not None:
+            mask: int | None = wav.channel_mask  # ffmpeg keeps none that has too few or too many bits
+        else:
+            mask = _channel_mask(self._container, self._stream)
+        return AudioInfo(context.sample_rate, context.channels, self._promised(), depth, mask)
 
     def _promised(self) -> int | None:
         """Samples per channel by the header."""
@@ -180,7 +225,7 @@ class AvDecoder:
             following = None
             length = self._frame_length = max(frame.samples, 1)
             at = self._position(frame.pts, frame.time_base)
-            # Less is the rounding of timestamps; a decoder may leave out its first samples, as WMA's does.
+            # Less is the rounding of timestamps; a decoder may leave out its first samples.
             if at is not None and due is not None and 4 * (at - due) >= 3 * length and self._begun():
                 following = next(frames, None)
                 then = following and self._position(following.pts, following.time_base)
@@ -200,7 +245,7 @@ class AvDecoder:
 
     def _begun(self) -> bool:
         """Whether there was a frame, or damage in the place of one."""
-        return self._placed > 0 or self._first_fault is not None
+        return self._placed > -self._unmatched or self._first_fault is not None
 
     def _position(self, time: int | None, time_base: Fraction | None) -> int | None:
         """A timestamp in samples."""
@@ -255,7 +300,7 @@ class AvDecoder:
 
     def _fault(self) -> None:
         if self._first_fault is None:
-            self._first_fault = self._placed
+            self._first_fault = max(0, self._placed)
 
     def read(self) -> NDArray[np.float32]:
         parts: list[NDArray[np.float32]] = []
@@ -282,6 +327,7 @@ class AvDecoder:
             phrases.append(self._stopped)
         exact = self._lossless and self._container.format.name.startswith("matroska")
         slack = rate // 200 if exact else rate // 10  # that one counts in milliseconds, others in frames
+        slack = max(0, slack - self._unmatched)
         if self._trusted is not None and self._placed < self._trusted - slack:
             phrases.append(cut_short(self._placed, self._trusted, rate))
         elif self._first_fault is not None and self._first_fault >= self._placed:

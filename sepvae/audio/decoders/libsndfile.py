@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sepvae.audio.chunks import unfilled_sizes
+from sepvae.audio.chunks import WavFormat, unfilled_sizes, wav_format
 from sepvae.audio.containers import OggScan, flac_uncounted, scan_ogg
 from sepvae.audio.decoders.base import (
     BLOCK_FRAMES,
@@ -21,7 +21,7 @@ from sepvae.audio.decoders.base import (
     native,
     reason,
 )
-from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero
+from sepvae.audio.decoders.ffmpeg import AvDecoder, begins_before_zero, read_channel_mask
 from sepvae.audio.mpeg import MpegScan, scan_mpeg
 from sepvae.audio.patches import PatchedFile
 from sepvae.audio.phrases import GUESSED, UNCLOSED, cut_short, undecodable
@@ -77,7 +77,8 @@ class SoundfileDecoder:
         self._file = file = _Unseekable(native(path))
         frames: int | None = file.frames if file.frames < 1 << 62 else None
         try:
-            if is_guess(file.extra_info):
+            wav = wav_format(path)
+            if is_guess(file.extra_info, wav):
                 raise AudioFileError(f"{path}: {GUESSED}")
             if file.format == "FLAC" and (patch := flac_uncounted(path)) is not None:
                 file.close()  # reads all there are where the header counts none
@@ -113,7 +114,13 @@ class SoundfileDecoder:
             self._close_file()
             raise
         self._lossy = file.subtype.startswith("MPEG") or file.subtype in ("VORBIS", "OPUS")
-        self.info = AudioInfo(file.samplerate, file.channels, frames, _DEPTHS.get(file.subtype, "PCM_24"))
+        self.info = AudioInfo(
+            file.samplerate,
+            file.channels,
+            frames,
+            _DEPTHS.get(file.subtype, "PCM_24"),
+            _channel_mask(path, file) if wav is None else wav.channel_mask,
+        )
         if self._rescue is not None:
             self.info = replace(self._rescue.info, frames=frames)  # libsndfile may halve an Opus file's rate
 
@@ -179,9 +186,16 @@ class SoundfileDecoder:
             self._rescue.close()
 
 
-def is_guess(extra_info: str) -> bool:
-    """Whether libsndfile has guessed what the samples of a file are, by what it tells about it."""
-    return "Ambiguous information" in extra_info
+def _channel_mask(path: Path, file: soundfile.SoundFile) -> int | None:
+    """Speakers of the channels as a file tells them that is no wav."""
+    if file.subtype.startswith("ALAC"):  # ffmpeg gives its channels in another order
+        return None
+    return read_channel_mask(path, file.channels)
+
+
+def is_guess(extra_info: str, wav: WavFormat | None) -> bool:
+    """Whether libsndfile guesses what the samples of a file are, by what it tells about it and by its format."""
+    return "Ambiguous information" in extra_info or (wav is not None and wav.contradictory)
 
 
 def _stops_early(frames: int, scan: MpegScan) -> bool:

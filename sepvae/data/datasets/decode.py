@@ -50,7 +50,7 @@ def _decode_stream(path: Path, index: int) -> tuple[np.ndarray, int]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = _stream(container, path, index)
             resampler = av.AudioResampler(format="fltp")  # converts the sample format only
             blocks = [
@@ -91,7 +91,7 @@ def probe(path: Path, stream: int | None = None) -> tuple[int, int, int | None]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             chosen = _stream(container, path, stream)
             context = chosen.codec_context
             length = None
