@@ -18,9 +18,11 @@ from sepvae.cli import cli
 from sepvae.data.mixing import ExcerptStream, Mixture
 from sepvae.errors import CheckpointError, DataError, NonFiniteError, OutputError, RecipeError
 from sepvae.training import records, run
+from sepvae.training.base import SpectrogramModule
 from sepvae.training.callbacks import AtomicCheckpoints
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MaskModule, VAEModule
+from sepvae.training.objectives import OptimConfig
 from sepvae.training.recipe import compose
 from sepvae.training.trainer import build_trainer
 
@@ -135,6 +137,40 @@ def test_the_best_of_a_killed_run_is_that_of_an_undisturbed_one(
         with pytest.raises(SystemExit):
             run.train("music/vae", recipe)
     assert read_card(run.train("music/vae", recipe))["training"]["steps"] == 4
+
+
+def test_a_run_goes_on_with_the_rates_that_the_recipe_has_now(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train("music/mask_net", settings(tmp_path / "run"))
+    seen = []
+
+    def look(self: SpectrogramModule, optimizer: torch.optim.Optimizer) -> None:
+        seen.extend((group["lr"], group["weight_decay"]) for group in optimizer.param_groups)
+
+    monkeypatch.setattr(SpectrogramModule, "on_before_optimizer_step", look)
+    changes = ["optim.max_steps=8", "optim.decay_steps=3", "optim.lr=1e-4", "optim.weight_decay=0.5"]
+    run.train("music/mask_net", settings(tmp_path / "run", *changes))
+    optim = OptimConfig(lr=1e-4, warmup_steps=1, decay_steps=3, max_steps=8)
+    assert seen == [(1e-4 * optim.factor(step), 0.5) for step in range(4, 8)]
+
+
+def test_a_run_goes_on_with_whole_batches_in_another_number_of_pieces(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["data.mixing.batch_size=2", "trainer.val_every=3"]
+    run.train("music/mask_net", settings(tmp_path / "run", *common, "optim.max_steps=3"))
+    seen = []
+    whole = MaskModule.training_step
+
+    def step(self: MaskModule, batch: Mixture, index: int) -> torch.Tensor:
+        seen.append((self.global_step, batch.first_row))
+        return whole(self, batch, index)
+
+    monkeypatch.setattr(MaskModule, "training_step", step)
+    changes = ["optim.max_steps=5", "trainer.accumulate=2"]
+    run.train("music/mask_net", settings(tmp_path / "run", *common, *changes))
+    assert seen == [(3, 0), (3, 1), (4, 0), (4, 1)]
 
 
 def test_the_best_of_no_validation_is_refused(settings: Settings, tmp_path: Path) -> None:
