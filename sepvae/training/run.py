@@ -198,12 +198,22 @@ def _run(
 
 
 def _model(config: DictConfig) -> SeparationModel:
-    """Model of a recipe with fresh weights."""
+    """Model of a recipe with fresh weights.
+
+    Raises:
+        RecipeError: an unknown stage, or nothing to separate.
+    """
     if config.stage not in MODULES:
         raise RecipeError(f"stage is one of {', '.join(MODULES)}, found {config.stage!r}")
     values = plain(config.model)
     checkpoint.check_values(values)  # now, not when the trained model is to be read
-    return build({"class": MODULES[config.stage][1].__name__, **values})
+    model = build({"class": MODULES[config.stage][1].__name__, **values})
+    if config.stage in SEPARATES and len(model.config.sources) < 2:
+        raise RecipeError(
+            f"stage={config.stage} needs two or more sources, found only {model.config.sources[0]!r}; "
+            "stage=vae trains the VAE of a single one"
+        )
+    return model
 
 
 def build_module(config: DictConfig) -> SpectrogramModule:

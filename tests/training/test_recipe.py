@@ -241,6 +241,14 @@ def test_a_value_of_a_later_stage_is_told_before_the_first_one_starts(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("recipe", ["stems", "music/mask_net"])
+def test_a_single_source_is_nothing_to_separate(recipe: str, tmp_path: Path, settings: Settings) -> None:
+    one = ["model.sources=[bass]", "model.residual_source=bass"]
+    with pytest.raises(RecipeError, match=r"^stage=\w+ needs two or more sources, found only 'bass'; stage=vae"):
+        run.train(recipe, settings(tmp_path / "run", *one))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("change", ["run_dir=3", "run_dir=null"])
 def test_a_run_folder_is_text(change: str) -> None:
     with pytest.raises(RecipeError, match="run_dir must be text, found"):
