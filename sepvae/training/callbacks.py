@@ -9,7 +9,7 @@ from typing import Any
 
 import soundfile
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -162,6 +162,32 @@ class WeightEMA(WeightAveraging):
         """The module with the average as its weights, while it trains."""
         assert self._average_model is not None
         return self._average_model.module
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Writes `best.ckpt` at the best validation score so far, which a moved or copied run folder remembers.
+
+    Without the file there is nothing to remember.
+
+    Args:
+        folder: of the checkpoint.
+        monitor: name of the score, higher is better.
+    """
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(folder, "best", monitor=monitor, mode="max", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = Path(self.dirpath or "")
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else path
+
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        paths = {name: moved(state_dict[name]) for name in names}
+        if Path(paths["best_model_path"]).is_file():
+            models = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+            super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": models})
 
 
 class LastCheckpoint(Checkpoint):

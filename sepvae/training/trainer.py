@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    ModelCheckpoint,
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -26,6 +25,7 @@ from sepvae.training import records
 from sepvae.training.base import SCORE
 from sepvae.training.callbacks import (
     AtomicCheckpoints,
+    BestCheckpoint,
     Compile,
     Examples,
     FiniteLoss,
@@ -151,7 +151,7 @@ def callbacks(
     if validates:
         if settings.export == "best" and settings.val_every > int(config.optim.max_steps):
             raise RecipeError("trainer.export=best needs trainer.val_every within optim.max_steps")
-        made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
+        made.append(BestCheckpoint(folder, SCORE))
         if settings.early_stopping:
             made.append(EarlyStopping(SCORE, mode="max", patience=settings.early_stopping))
         if settings.examples:

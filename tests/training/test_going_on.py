@@ -139,6 +139,23 @@ def test_the_best_of_a_killed_run_is_that_of_an_undisturbed_one(
     assert read_card(run.train("music/vae", recipe))["training"]["steps"] == 4
 
 
+def test_a_moved_run_folder_remembers_its_best_score(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    scores = {2: 5.0, 4: 1.0, 6: 3.0}
+    monkeypatch.setattr(SpectrogramModule, "score", lambda self, _: scores[self.global_step])
+    common = ["trainer.val_every=2", "trainer.export=best"]
+    run.train("music/mask_net", settings(tmp_path / "run", *common))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    more = settings(tmp_path / "moved", *common, "optim.max_steps=6")
+    assert read_card(run.train("music/mask_net", more))["training"]["steps"] == 2
+    assert not [warning for warning in recwarn if "dirpath" in str(warning.message)]
+    (tmp_path / "moved" / "checkpoints" / "best.ckpt").unlink()
+    scores[8] = 2.0
+    more = settings(tmp_path / "moved", *common, "optim.max_steps=8")
+    assert read_card(run.train("music/mask_net", more))["training"]["steps"] == 8
+
+
 def test_a_run_goes_on_with_the_rates_that_the_recipe_has_now(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
