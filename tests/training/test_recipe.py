@@ -334,16 +334,39 @@ def test_fine_tuning_starts_from_the_trained_weights(
     model = run.build_module(config).model
     for name, tensor in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
-    folder = records.export(model, config, tmp_path / "model", 1, {"train": {"tracks": 1, "hours": 1}})
-    card = read_card(folder)
+    sets = {"train": {"tracks": 1, "hours": 1}, "valid": {"tracks": 2, "hours": 2}}
+    card = read_card(records.export(model, config, tmp_path / "model", 1, sets))
     assert [entry["name"] for entry in card["data"]] == ["theirs", "own recordings"]
-    assert card["licence"] == "CC0-1.0"
+    assert card["licence"] == "CC0-1.0; of own recordings: not stated"
+    assert card["data"][1]["what"] == "1 tracks, 1 h"
+    config.card.licence = "CC-BY-4.0"
+    card = read_card(records.export(model, config, tmp_path / "model", 1, sets))
+    assert card["licence"] == "CC0-1.0; of own recordings: CC-BY-4.0"
+    assert card["data"][1]["licence"] == "CC-BY-4.0"
     assert card["training"]["init"][0]["sha256"] == read_card(tmp_path / "trained")["weights"]["sha256"]
 
 
 def test_a_model_from_several_has_the_licence_of_each() -> None:
     parents = [{"licence": "CC-BY-SA-4.0"}, {"licence": "CC-BY-NC-4.0"}, {}, {"licence": "CC-BY-SA-4.0"}]
     assert records.inherited(parents, {"name": "own"})["licence"] == "CC-BY-SA-4.0; CC-BY-NC-4.0"
+
+
+def test_a_model_of_own_recordings_has_the_licence_that_was_stated_once() -> None:
+    own = {"name": "own", "licence": "not stated"}
+    before = {"data": [own], "licence": "not stated"}
+    assert records.inherited([before], own)["licence"] == "not stated"
+    both = "MIT; of own recordings: not stated"
+    assert records.inherited([{"licence": "MIT"}, before], own)["licence"] == both
+    again = {"name": "own", "what": "more", "licence": "not stated"}
+    assert records.inherited([{"licence": both}], again)["licence"] == both
+    assert records.inherited([{"licence": "MIT"}], {"name": "own", "licence": "MIT"})["licence"] == "MIT"
+
+
+@pytest.mark.parametrize("recipe", ["stems/vae", "solos/vae", "music/finetune", "music/added"])
+def test_the_licence_of_own_recordings_can_be_stated(recipe: str) -> None:
+    needed = ["model.sources=[a,b]", "model.residual_source=b"] if recipe != "music/added" else ["add_source=a"]
+    changes = ["data.root=DATA", "card.licence=CC0-1.0", *needed]
+    assert compose(recipe, changes).card.licence == "CC0-1.0"
 
 
 def test_weights_that_init_has_in_another_shape_are_named(
