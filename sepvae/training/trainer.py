@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from omegaconf import DictConfig
 
@@ -121,9 +122,15 @@ def _trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.
         enable_model_summary=False,
         callbacks=callbacks(settings, config, data, run_dir),
         logger=loggers(config, run_dir),
-        plugins=[AtomicCheckpoints()],
+        plugins=plugins(),
         default_root_dir=run_dir,
     )
+
+
+def plugins() -> list[Any]:
+    """Checkpoints that are whole, and SLURM without Lightning's requeueing, which writes checkpoints of its own."""
+    managed = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # which Lightning prefers
+    return [AtomicCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if managed else [])]
 
 
 def strategy(settings: TrainerConfig) -> str | Strategy:

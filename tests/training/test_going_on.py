@@ -264,6 +264,26 @@ def test_an_interrupt_is_told_as_such_and_the_same_command_goes_on(
     assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 6
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_a_signal_of_slurm_writes_no_checkpoint_that_nothing_goes_on_from(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NTASKS", "NTASKS_PER_NODE", "JOB_ID"):
+        monkeypatch.setenv(f"SLURM_{name}", "1")
+    for name in ("PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    seen = []
+    whole = MaskModule.training_step
+
+    def step(self: MaskModule, batch: Mixture, index: int) -> torch.Tensor:
+        seen.append(signal.getsignal(signal.SIGUSR1))
+        return whole(self, batch, index)
+
+    monkeypatch.setattr(MaskModule, "training_step", step)
+    run.train("music/mask_net", settings(tmp_path / "run", "optim.max_steps=1", "data.valid=[]"))
+    assert seen == [signal.SIG_DFL]
+
+
 def test_what_a_loading_process_says_is_one_line(settings: Settings, songs: Path, tmp_path: Path) -> None:
     shutil.copytree(songs, tmp_path / "songs")
     for path in (tmp_path / "songs" / "train" / "song").iterdir():
