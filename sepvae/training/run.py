@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from sepvae import checkpoint
+from sepvae import atomic, checkpoint
 from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError, SepvaeError
@@ -149,6 +149,7 @@ def fit(config: DictConfig) -> Path:
     if resume is not None or folder.exists():
         records.check_resume(config, sets)
     if trainer.is_global_zero:
+        sweep_run(run_dir)
         records.write_records(run_dir, config, sets)
     if resume is None:
         set_levels(module, data)
@@ -171,6 +172,14 @@ def fit(config: DictConfig) -> Path:
         records.write_state(run_dir, config, finished=True)
     trainer.strategy.barrier()
     return folder
+
+
+def sweep_run(run_dir: Path) -> None:
+    """Remove what killed runs have left unfinished in a run folder."""
+    for folder in (run_dir, run_dir / "checkpoints"):
+        atomic.sweep(folder)
+    for name in ("model", "frozen"):
+        atomic.remove_drafts(run_dir, name)
 
 
 def _run(
@@ -321,6 +330,7 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> int:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Copy a model folder to another place, at once."""
+    atomic.remove_drafts(target.parent, target.name)
     with draft_folder(target) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
         publish_folder(draft, target)

@@ -111,6 +111,20 @@ def test_a_torn_record_does_not_keep_a_run_from_going_on(
     assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 8
 
 
+def test_what_a_kill_left_unfinished_is_removed(settings: Settings, tmp_path: Path) -> None:
+    chain = ["model.sources=[vocals,drums,bass,other]", "model.residual_source=other"]
+    names = ["separation/.frozen.new-0123abcd", "vae/.model.new-0123abcd", ".model.new-0123abcd"]
+    for name in names:
+        (tmp_path / "run" / name).mkdir(parents=True)
+    (tmp_path / "run" / "vae" / "checkpoints").mkdir()
+    for name in ("vae/checkpoints/.sepvae-0123456789abcdef.part", "vae/.sepvae-0123456789abcdef.part"):
+        (tmp_path / "run" / name).touch()
+        names.append(name)
+    short = ["optim.max_steps=1", "separation.losses.frozen_steps=1", "data.valid=[]"]
+    run.train("stems", settings(tmp_path / "run", *chain, *short))
+    assert not [name for name in names if (tmp_path / "run" / name).exists()]
+
+
 def test_scores_that_a_kill_left_out_are_taken_by_the_next_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
