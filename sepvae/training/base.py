@@ -211,7 +211,7 @@ def set_pieces(checkpoint: dict[str, Any], pieces: int) -> None:
     seen = checkpoint["global_step"] * pieces
     for counts in (progress["total"], progress["current"]):
         unfinished = counts["ready"] - counts["completed"]  # the piece at whose end it was written
-        counts |= {name: seen for name in counts} | {"completed": seen - unfinished}
+        counts |= dict.fromkeys(counts, seen) | {"completed": seen - unfinished}
 
 
 def gathered(found: dict[tuple[int, str], float]) -> dict[tuple[int, str], float]:

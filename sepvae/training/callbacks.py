@@ -21,6 +21,8 @@ from sepvae.models.separation import SeparationModel
 
 WEIGHTS = ("state_dict", "current_model_state")
 """Where a checkpoint holds weights: their average, and those that train."""
+LAST_NAME = "last.ckpt"
+"""Name of the checkpoint that a run goes on from."""
 PARTS = {
     "callbacks",
     "epoch",
@@ -47,9 +49,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        if not all_finite([tensor for part in WEIGHTS for tensor in checkpoint.get(part, {}).values()]):
-            raise diverged("the weights are", checkpoint["global_step"])
         target = Path(path)
+        if not all_finite([tensor for part in WEIGHTS for tensor in checkpoint.get(part, {}).values()]):
+            raise diverged("the weights are", checkpoint["global_step"], target.with_name(LAST_NAME))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target) as file:
@@ -95,22 +97,37 @@ def all_finite(tensors: Sequence[Tensor]) -> bool:
     return not found or bool(torch.stack(found).all())
 
 
-def diverged(what: str, step: int) -> NonFiniteError:
-    """The error of a training that has gone astray, with the way out."""
-    return NonFiniteError(
-        f"{what} not finite at step {step}; the last checkpoint is from before: "
-        "the same command with a smaller optim.lr= or trainer.gradient_clip= goes on from there"
+def diverged(what: str, step: int, last: Path) -> NonFiniteError:
+    """The error of a training that has gone astray, with the way out.
+
+    Args:
+        what: is not finite.
+        step: at which it was found.
+        last: where the last checkpoint is, if there is one.
+    """
+    smaller = "the same command with a smaller optim.lr= or trainer.gradient_clip="
+    way_out = (
+        f"the last checkpoint is from before: {smaller} goes on from there"
+        if last.is_file()
+        else f"there is no checkpoint from before: {smaller} begins anew"
     )
+    return NonFiniteError(f"{what} not finite at step {step}; {way_out}")
 
 
 class FiniteLoss(Callback):
     """Ends a training whose loss is not finite; it is looked at where terms are logged, and before a validation.
+
+    Args:
+        last: where the last checkpoint is, if there is one.
 
     Raises:
         NonFiniteError: in every process alike.
     """
 
     loss: Tensor | None = None
+
+    def __init__(self, last: Path) -> None:
+        self.last = last
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -126,7 +143,7 @@ class FiniteLoss(Callback):
         """Look at the last loss."""
         finite = self.loss is None or bool(self.loss.isfinite())
         if not trainer.strategy.reduce_boolean_decision(finite):
-            raise diverged("the loss is", trainer.global_step)
+            raise diverged("the loss is", trainer.global_step, self.last)
 
 
 class WeightEMA(WeightAveraging):
@@ -224,7 +241,7 @@ class LastCheckpoint(Checkpoint):
         if due and step != self.saved:  # a step may have several batches
             self.saved = step
             if not all_finite(list(pl_module.parameters())):  # here every process finds it
-                raise diverged("the weights are", step)
+                raise diverged("the weights are", step, self.path)
             trainer.save_checkpoint(self.path)
 
 

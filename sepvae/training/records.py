@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sepvae import checkpoint, pretrained
 from sepvae.atomic import write_whole
@@ -88,9 +90,9 @@ def is_finished(config: DictConfig) -> bool:
     """Whether the run folder holds the model of this very recipe, made from the weights that `init` names now."""
     run_dir = Path(config.run_dir)
     recipe = run_dir / RECIPE_NAME
-    if not (run_dir / "model" / "card.json").is_file() or not recipe.is_file():
+    if not (run_dir / "model" / "card.json").is_file():
         return False
-    if OmegaConf.load(recipe) != OmegaConf.create(plain(config)):
+    if _read_recipe(recipe) != plain(config):
         return False
     return _read_json(run_dir / STATE_NAME) == {"finished": True, "init": _hashes(config)}
 
@@ -105,8 +107,7 @@ def check_resume(config: DictConfig, sets: Mapping[str, Any]) -> None:
         RecipeError: another stage, model or `init`; or other values where there is no step left to train with them.
     """
     run_dir = Path(config.run_dir)
-    state, recipe = _read_json(run_dir / STATE_NAME), run_dir / RECIPE_NAME
-    before = plain(OmegaConf.load(recipe)) if recipe.is_file() else {}  # type: ignore[arg-type]
+    state, before = _read_json(run_dir / STATE_NAME), _read_recipe(run_dir / RECIPE_NAME)
     changed = sorted(key for key in _differing(before, plain(config)) if not key.startswith(LEAVE_WEIGHTS))
     wrong = [key for key in changed if key.startswith(WHAT_IT_IS)]
     if state.get("init", _hashes(config)) != _hashes(config):
@@ -146,6 +147,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    """What the recipe of a run says, nothing where it is missing or damaged."""
+    try:
+        loaded = OmegaConf.load(path)
+        found = plain(loaded) if isinstance(loaded, DictConfig) else {}
+        return found if found.keys() >= {*WHAT_IT_IS, "optim"} else {}
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         return {}
 
 

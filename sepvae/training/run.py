@@ -25,7 +25,7 @@ from sepvae.models.widening import widened
 from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SpectrogramModule, mean_levels
-from sepvae.training.callbacks import read_checkpoint
+from sepvae.training.callbacks import LAST_NAME, read_checkpoint
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON_MODULES
 from sepvae.training.objectives import LossConfig, OptimConfig
@@ -141,10 +141,15 @@ def fit(config: DictConfig) -> Path:
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
     if config.stage in ("separation", "mask_net") and others:
         logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
+    trained_on = Path(config.data.train).resolve()
+    if any(Path(root).resolve() == trained_on for root in config.data.valid):
+        logger.warning(
+            "%s is trained on and in data.valid: its scores say nothing of other sound", trained_on
+        )
     sets = data.sets
     trainer = build_trainer(config, data, run_dir)
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
-    last = run_dir / "checkpoints" / "last.ckpt"
+    last = run_dir / "checkpoints" / LAST_NAME
     resume = last if last.is_file() else None
     if resume is not None or folder.exists():
         records.check_resume(config, sets)
@@ -255,19 +260,23 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
         source, card = checkpoint.load(folder)
         solos = card.get("training", {}).get("recipe", {}).get("stage") == "vae"
         only_vaes = solos and source.config.sources != model.config.sources
-        fitting = {
+        theirs = {
             name: tensor
             for name, tensor in source.state_dict().items()
-            if name in mine
-            and mine[name].shape == tensor.shape
-            and (name.startswith("vaes.") or not only_vaes)
+            if name.startswith("vaes.") or not only_vaes
+        }
+        fitting = {
+            name: tensor
+            for name, tensor in theirs.items()
+            if name in mine and mine[name].shape == tensor.shape
         }
         if isinstance(source, SeparationVAE) and isinstance(model, SeparationVAE):
             fitting |= widened(source, model)
         if not fitting:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
-        _warn_of_rest(source, model, fitting, folder)
+        rest = {name: tensor for name, tensor in theirs.items() if name not in fitting}
+        _warn_of_rest(source, model, rest, folder)
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
@@ -285,11 +294,10 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
 
 
 def _warn_of_rest(
-    source: SeparationModel, model: SeparationModel, fitting: Mapping[str, torch.Tensor], folder: str | Path
+    source: SeparationModel, model: SeparationModel, rest: Mapping[str, torch.Tensor], folder: str | Path
 ) -> None:
-    """Say which tensors of a trained model are not taken; those of other sources are not missed."""
-    mine, rest = model.state_dict(), source.state_dict()
-    rest = {name: tensor for name, tensor in rest.items() if name not in fitting}
+    """Say which tensors of a trained model are left, though they were wanted; those of other sources are not missed."""
+    mine = model.state_dict()
     alike = type(source) is type(model) and source.config.sources == model.config.sources
     for why, names in (
         ("their shapes differ", [name for name, tensor in rest.items() if _unlike(tensor, mine.get(name))]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
@@ -16,7 +17,6 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from omegaconf import DictConfig
 
@@ -25,6 +25,7 @@ from sepvae.errors import RecipeError
 from sepvae.training import records
 from sepvae.training.base import SCORE
 from sepvae.training.callbacks import (
+    LAST_NAME,
     AtomicCheckpoints,
     BestCheckpoint,
     Compile,
@@ -151,8 +152,9 @@ def callbacks(
         RecipeError: values that contradict each other, or an unknown backend of `torch.compile`.
     """
     folder, validates = run_dir / "checkpoints", any(map(len, data.valid))
+    last = folder / LAST_NAME
     average = WeightEMA(settings.ema_decay, settings.ema_start)
-    made: list[Callback] = [FiniteLoss(), average]
+    made: list[Callback] = [FiniteLoss(last), average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
     if validates:
@@ -168,7 +170,7 @@ def callbacks(
             "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
         )
     val_every = settings.val_every if validates else None
-    made.append(LastCheckpoint(folder / "last.ckpt", settings.checkpoint_every, val_every))  # after the best
+    made.append(LastCheckpoint(last, settings.checkpoint_every, val_every))  # after the best
     if settings.progress:
         made.append(RichProgressBar(refresh_rate=10))
     if settings.compile:

@@ -125,6 +125,16 @@ def test_what_a_kill_left_unfinished_is_removed(settings: Settings, tmp_path: Pa
     assert not [name for name in names if (tmp_path / "run" / name).exists()]
 
 
+def test_a_damaged_recipe_does_not_keep_a_run_from_going_on(settings: Settings, tmp_path: Path) -> None:
+    config = compose("music/mask_net", settings(tmp_path / "run"))
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "card.json").touch()
+    for content in (b"a: [", b"\xff\x00", b"[1]", b"text", b"a: ${b}", b""):
+        (tmp_path / "run" / records.RECIPE_NAME).write_bytes(content)
+        assert not records.is_finished(config)
+        records.check_resume(config, {})
+
+
 def test_scores_that_a_kill_left_out_are_taken_by_the_next_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,7 +418,9 @@ def test_a_loss_that_is_no_number_is_found_where_terms_are_logged(
 ) -> None:
     no_number_from(monkeypatch, 1)
     rare = ["optim.max_steps=50", "trainer.checkpoint_every=50", "trainer.val_every=50"]
-    with pytest.raises(NonFiniteError, match="the loss is not finite at step 20"):
+    with pytest.raises(
+        NonFiniteError, match=r"at step 20; there is no checkpoint from before: .* begins anew"
+    ):
         run.train("music/mask_net", settings(tmp_path / "run", *rare))
 
 

@@ -244,7 +244,9 @@ def test_a_value_of_a_later_stage_is_told_before_the_first_one_starts(
 @pytest.mark.parametrize("recipe", ["stems", "music/mask_net"])
 def test_a_single_source_is_nothing_to_separate(recipe: str, tmp_path: Path, settings: Settings) -> None:
     one = ["model.sources=[bass]", "model.residual_source=bass"]
-    with pytest.raises(RecipeError, match=r"^stage=\w+ needs two or more sources, found only 'bass'; stage=vae"):
+    with pytest.raises(
+        RecipeError, match=r"^stage=\w+ needs two or more sources, found only 'bass'; stage=vae"
+    ):
         run.train(recipe, settings(tmp_path / "run", *one))
     assert not (tmp_path / "run").exists()
 
@@ -271,6 +273,26 @@ def test_a_mask_net_is_not_trained_with_knowledge_that_it_would_not_get(
     with pytest.raises(RecipeError, match="stage=mask_net goes with neither"):
         run.train("music/mask_net", settings(tmp_path / "run", change))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [("stem", "dnr, fsdd, .*, stems, voicebank, and .*, such as dnr/vae"), ("music/vea", "music/added, .*")],
+)
+def test_an_unknown_recipe_is_told_the_names_that_there_are(recipe: str, names: str) -> None:
+    with pytest.raises(
+        RecipeError, match=f"no recipe '{recipe}'; a path ends in .yaml, the names are {names}$"
+    ):
+        plan(recipe)
+
+
+def test_a_validation_set_that_is_trained_on_is_told(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+    with caplog.at_level(logging.WARNING):
+        run.train("music/mask_net", settings(tmp_path, "data.valid=['${data.train}']", "optim.max_steps=1"))
+    assert [text for text in caplog.messages if "is trained on and in data.valid" in text]
 
 
 def test_sources_that_a_recipe_lacks_are_named(
@@ -364,7 +386,9 @@ def test_a_model_of_own_recordings_has_the_licence_that_was_stated_once() -> Non
 
 @pytest.mark.parametrize("recipe", ["stems/vae", "solos/vae", "music/finetune", "music/added"])
 def test_the_licence_of_own_recordings_can_be_stated(recipe: str) -> None:
-    needed = ["model.sources=[a,b]", "model.residual_source=b"] if recipe != "music/added" else ["add_source=a"]
+    needed = (
+        ["model.sources=[a,b]", "model.residual_source=b"] if recipe != "music/added" else ["add_source=a"]
+    )
     changes = ["data.root=DATA", "card.licence=CC0-1.0", *needed]
     assert compose(recipe, changes).card.licence == "CC0-1.0"
 

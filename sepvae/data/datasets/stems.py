@@ -67,8 +67,8 @@ class Stems(_OwnRecordings):
                 found[folders[name]] = self._track("valid", folders[name])
         kept = [track for track in found.values() if track is not None]
         unknown = sorted(set(self.only) - set(self.sources(kept)))
-        if unknown and (names := _stem_names(found)):
-            raise DataError(f"only: no track has {unknown[0]!r}, they have {', '.join(names)}")
+        if unknown and (known := _stem_names(found)):
+            raise DataError(f"only: no track has {unknown[0]!r}, they have {', '.join(known)}")
         if not kept:
             deeper = next((f"; {problem.where}: {problem.what}" for problem in self.expected(root, ())), "")
             raise DataError(
