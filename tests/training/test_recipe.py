@@ -44,9 +44,7 @@ def test_every_run_of_a_sweep_has_its_folder(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_a_sweep_trains(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
-    models = run.sweep(
-        "music/mask_net", settings(tmp_path / "s", "optim.lr=1e-3,2e-3", "losses.output_db=1,2")
-    )
+    models = run.sweep("music/mask_net", settings(tmp_path / "s", "optim.lr=1e-3,2e-3", "seed=0,1"))
     assert len({read_card(model)["weights"]["sha256"] for model in models}) == 4
 
 
