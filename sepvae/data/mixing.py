@@ -238,7 +238,8 @@ class ExcerptStream(IterableDataset[Mixture]):
     def batch(self, index: int, rows: range | None = None) -> Mixture:
         """Batch number `index` of the stream, or some consecutive rows of it; a row does not depend on the others."""
         rows = range(self.config.batch_size) if rows is None else rows
-        mono = np.random.default_rng([self.seed, index]).random() < self.config.mono
+        # Four numbers: [seed, index] would be the key of row 0, to which numpy adds zeros.
+        mono = np.random.default_rng([self.seed, index, 0, 2]).random() < self.config.mono
         excerpts = []
         tones = []
         for row in rows:

@@ -134,7 +134,7 @@ class _Song:
     def __init__(self, track: corpora.Track, config: SeparationConfig, *, with_bss: bool) -> None:
         present = [source for source in config.sources if source in track.files]
         self.bss = TrackBSS(present, config.sample_rate) if with_bss else None
-        self.energy = np.zeros(len(config.sources))
+        self.energy, self.reference_energy = np.zeros((2, len(config.sources)))
         self.mixture_energy = 0.0
         self.shown: tuple[int, np.ndarray, np.ndarray] | None = None
 
@@ -142,6 +142,7 @@ class _Song:
         """Take the next stretch of the track, estimates `[K, 2, L]`."""
         estimates, references = estimates[..., excerpt.inner], excerpt.references[..., excerpt.inner]
         self.energy += np.square(estimates, dtype=np.float64).sum((1, 2))
+        self.reference_energy += np.square(references, dtype=np.float64).sum((1, 2))
         self.mixture_energy += float(np.square(references.sum(0), dtype=np.float64).sum())
         if self.bss is not None:
             self.bss.take(
@@ -226,7 +227,7 @@ class _Run:
 
     def _finish(self, name: str, song: _Song, folder: Path | None) -> None:
         for k, source in enumerate(self.config.sources):
-            if not self.scores["model"][name][source]:
+            if song.reference_energy[k] == 0:  # not merely too soft for a window to count
                 self.leakage[source][name] = song.leakage_db(k)
         if song.bss is not None:
             self.bss[name] = song.bss.medians()

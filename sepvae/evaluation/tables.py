@@ -10,6 +10,9 @@ from rich.table import Table
 
 _ORDER = ("static EQ", "model", "frozen", "mask net")
 
+FILE_WIDTH = 10_000
+"""Characters of a line in a file or a pipe, so that no table is cut there."""
+
 
 def show(report: Mapping[str, Any]) -> None:
     """Print what a report says.
@@ -18,6 +21,8 @@ def show(report: Mapping[str, Any]) -> None:
         report: the result of `evaluate`.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
     sources: Sequence[str] = report["sources"]
     title = f"{report['model']} on {report['dataset']}"
     tables = [

@@ -67,6 +67,7 @@ def shape_stages(solo: DictConfig, head: DictConfig) -> None:
     if head.material == "real" and head.others is None:
         raise RecipeError("material=real needs others=, a folder of sets with the other sources")
     card = {"name": f"{source}-vae", "description": f"Source VAE of {source}."}
+    card |= {"licence": head.card.licence} if "licence" in head.card else {}
     with open_dict(solo), open_dict(head):
         solo.model, solo.card, head.model = alone(model, source), card, grown(model, source)
     for config in (solo, head):

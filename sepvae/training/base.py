@@ -50,10 +50,12 @@ class SpectrogramModule(lightning.LightningModule):
         self.found: dict[tuple[int, str], float] = {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint whose weights are not those of this model."""
+        """Refuse a checkpoint whose weights are not those of this model; train on with what the recipe says now."""
         theirs, mine = checkpoint["state_dict"], self.state_dict()
         if {name: tensor.shape for name, tensor in theirs.items()} != {k: v.shape for k, v in mine.items()}:
             raise damaged(self.trainer.ckpt_path or "the checkpoint", "of another model")
+        set_rates(checkpoint, self.optim)
+        set_pieces(checkpoint, self.trainer.accumulate_grad_batches)
 
     def spectra(self, batch: Mixture) -> list[Tensor]:
         """STFT of each source with its random tone: `[B, C, F, T]`, T a multiple of what the model needs."""
@@ -190,6 +192,26 @@ class SpectrogramModule(lightning.LightningModule):
     def log_terms(self, terms: dict[str, Tensor]) -> None:
         """Log the terms of a loss."""
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, prog_bar=False)
+
+
+def set_rates(checkpoint: dict[str, Any], optim: OptimConfig) -> None:
+    """Give the optimiser and the schedule of a checkpoint the learning rate and weight decay of a recipe."""
+    lr = optim.lr * optim.factor(checkpoint["global_step"])
+    for optimizer in checkpoint["optimizer_states"]:
+        for group in optimizer["param_groups"]:
+            group |= {"initial_lr": optim.lr, "lr": lr, "weight_decay": optim.weight_decay}
+    for schedule in checkpoint["lr_schedulers"]:
+        groups = len(schedule["base_lrs"])
+        schedule |= {"base_lrs": [optim.lr] * groups, "_last_lr": [lr] * groups}
+
+
+def set_pieces(checkpoint: dict[str, Any], pieces: int) -> None:
+    """Let the loop of a checkpoint, which counts the pieces of batches, stand where so many per step put it."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    seen = checkpoint["global_step"] * pieces
+    for counts in (progress["total"], progress["current"]):
+        unfinished = counts["ready"] - counts["completed"]  # the piece at whose end it was written
+        counts |= dict.fromkeys(counts, seen) | {"completed": seen - unfinished}
 
 
 def gathered(found: dict[tuple[int, str], float]) -> dict[tuple[int, str], float]:

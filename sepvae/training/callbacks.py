@@ -9,7 +9,7 @@ from typing import Any
 
 import soundfile
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -21,6 +21,8 @@ from sepvae.models.separation import SeparationModel
 
 WEIGHTS = ("state_dict", "current_model_state")
 """Where a checkpoint holds weights: their average, and those that train."""
+LAST_NAME = "last.ckpt"
+"""Name of the checkpoint that a run goes on from."""
 PARTS = {
     "callbacks",
     "epoch",
@@ -47,9 +49,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        if not all_finite([tensor for part in WEIGHTS for tensor in checkpoint.get(part, {}).values()]):
-            raise diverged("the weights are", checkpoint["global_step"])
         target = Path(path)
+        if not all_finite([tensor for part in WEIGHTS for tensor in checkpoint.get(part, {}).values()]):
+            raise diverged("the weights are", checkpoint["global_step"], target.with_name(LAST_NAME))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target) as file:
@@ -95,22 +97,37 @@ def all_finite(tensors: Sequence[Tensor]) -> bool:
     return not found or bool(torch.stack(found).all())
 
 
-def diverged(what: str, step: int) -> NonFiniteError:
-    """The error of a training that has gone astray, with the way out."""
-    return NonFiniteError(
-        f"{what} not finite at step {step}; the last checkpoint is from before: "
-        "the same command with a smaller optim.lr= or trainer.gradient_clip= goes on from there"
+def diverged(what: str, step: int, last: Path) -> NonFiniteError:
+    """The error of a training that has gone astray, with the way out.
+
+    Args:
+        what: is not finite.
+        step: at which it was found.
+        last: where the last checkpoint is, if there is one.
+    """
+    smaller = "the same command with a smaller optim.lr= or trainer.gradient_clip="
+    way_out = (
+        f"the last checkpoint is from before: {smaller} goes on from there"
+        if last.is_file()
+        else f"there is no checkpoint from before: {smaller} begins anew"
     )
+    return NonFiniteError(f"{what} not finite at step {step}; {way_out}")
 
 
 class FiniteLoss(Callback):
     """Ends a training whose loss is not finite; it is looked at where terms are logged, and before a validation.
+
+    Args:
+        last: where the last checkpoint is, if there is one.
 
     Raises:
         NonFiniteError: in every process alike.
     """
 
     loss: Tensor | None = None
+
+    def __init__(self, last: Path) -> None:
+        self.last = last
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -126,7 +143,7 @@ class FiniteLoss(Callback):
         """Look at the last loss."""
         finite = self.loss is None or bool(self.loss.isfinite())
         if not trainer.strategy.reduce_boolean_decision(finite):
-            raise diverged("the loss is", trainer.global_step)
+            raise diverged("the loss is", trainer.global_step, self.last)
 
 
 class WeightEMA(WeightAveraging):
@@ -164,6 +181,32 @@ class WeightEMA(WeightAveraging):
         return self._average_model.module
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Writes `best.ckpt` at the best validation score so far, which a moved or copied run folder remembers.
+
+    Without the file there is nothing to remember.
+
+    Args:
+        folder: of the checkpoint.
+        monitor: name of the score, higher is better.
+    """
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(folder, "best", monitor=monitor, mode="max", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = Path(self.dirpath or "")
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else path
+
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        paths = {name: moved(state_dict[name]) for name in names}
+        if Path(paths["best_model_path"]).is_file():
+            models = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+            super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": models})
+
+
 class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` every so many steps and at the end; where a validation falls on the step, after it.
 
@@ -198,7 +241,7 @@ class LastCheckpoint(Checkpoint):
         if due and step != self.saved:  # a step may have several batches
             self.saved = step
             if not all_finite(list(pl_module.parameters())):  # here every process finds it
-                raise diverged("the weights are", step)
+                raise diverged("the weights are", step, self.path)
             trainer.save_checkpoint(self.path)
 
 

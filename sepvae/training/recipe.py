@@ -51,8 +51,9 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
         search = [f"hydra.searchpath=[file://{folder}]"]
         folder, name = path.resolve().parent, path.stem
     elif not (folder / f"{name}.yaml").is_file():
-        known = sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.glob("*/*.yaml"))
-        raise RecipeError(f"no recipe {recipe!r}; a path ends in .yaml, the names are {', '.join(known)}")
+        raise RecipeError(
+            f"no recipe {recipe!r}; a path ends in .yaml, the names are {_names(folder, recipe)}"
+        )
     OmegaConf.register_new_resolver("prepared", _prepared_sources, replace=True)
     OmegaConf.register_new_resolver("last", lambda values: values[-1], replace=True)
     try:
@@ -72,6 +73,15 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
         raise RecipeError(f"recipe {recipe!r} needs {needed}")
     check_types(config)
     return one_source(config)
+
+
+def _names(folder: Path, recipe: str) -> str:
+    """Names of the folders of recipes; of those of one folder, where it is the one that was meant."""
+    folders = sorted({path.parent.name for stage in CHAIN[:2] for path in folder.glob(f"*/{stage}.yaml")})
+    meant = recipe.partition("/")[0]
+    if meant in folders:
+        return ", ".join(sorted(f"{meant}/{path.stem}" for path in (folder / meant).glob("*.yaml")))
+    return f"{', '.join(folders)}, and those of their recipes, such as {folders[0]}/{CHAIN[0]}"
 
 
 def check_types(config: DictConfig) -> None:

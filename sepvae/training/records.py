@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sepvae import checkpoint, pretrained
 from sepvae.atomic import write_whole
@@ -43,6 +45,13 @@ TRAINER = (
     "examples",
     "progress",
 )
+TOLD = ("stage", "seed", "source", "add_source", "material", "optim", "losses", "trainer", "logger")
+"""Parts of a recipe that a card repeats, beside how the mixtures are drawn; none of them names a folder."""
+TOLD_OF_DATA = ("valid_windows", "workers", "mixing")
+FROM_PARENT = ("name", "description", "scores", "quality", "data", "licence")
+"""Fields of a card that are still true, and the only ones, where a training does not change the separation."""
+NOT_STATED = "not stated"
+"""Licence of recordings of which nobody has said it."""
 LEAVE_WEIGHTS = ("run_dir", "init", "card", "logger", *(f"trainer.{key}" for key in TRAINER), *SETS)
 """Values that may change while a run goes on: hashes tell what they mean for the weights, or they mean nothing."""
 
@@ -81,9 +90,9 @@ def is_finished(config: DictConfig) -> bool:
     """Whether the run folder holds the model of this very recipe, made from the weights that `init` names now."""
     run_dir = Path(config.run_dir)
     recipe = run_dir / RECIPE_NAME
-    if not (run_dir / "model" / "card.json").is_file() or not recipe.is_file():
+    if not (run_dir / "model" / "card.json").is_file():
         return False
-    if OmegaConf.load(recipe) != OmegaConf.create(plain(config)):
+    if _read_recipe(recipe) != plain(config):
         return False
     return _read_json(run_dir / STATE_NAME) == {"finished": True, "init": _hashes(config)}
 
@@ -98,8 +107,7 @@ def check_resume(config: DictConfig, sets: Mapping[str, Any]) -> None:
         RecipeError: another stage, model or `init`; or other values where there is no step left to train with them.
     """
     run_dir = Path(config.run_dir)
-    state, recipe = _read_json(run_dir / STATE_NAME), run_dir / RECIPE_NAME
-    before = plain(OmegaConf.load(recipe)) if recipe.is_file() else {}  # type: ignore[arg-type]
+    state, before = _read_json(run_dir / STATE_NAME), _read_recipe(run_dir / RECIPE_NAME)
     changed = sorted(key for key in _differing(before, plain(config)) if not key.startswith(LEAVE_WEIGHTS))
     wrong = [key for key in changed if key.startswith(WHAT_IT_IS)]
     if state.get("init", _hashes(config)) != _hashes(config):
@@ -142,6 +150,16 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
 
 
+def _read_recipe(path: Path) -> dict[str, Any]:
+    """What the recipe of a run says, nothing where it is missing or damaged."""
+    try:
+        loaded = OmegaConf.load(path)
+        found = plain(loaded) if isinstance(loaded, DictConfig) else {}
+        return found if found.keys() >= {*WHAT_IT_IS, "optim"} else {}
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        return {}
+
+
 def export(
     model: SeparationModel, config: DictConfig, folder: Path, steps: int, sets: Mapping[str, Any]
 ) -> Path:
@@ -158,7 +176,7 @@ def export(
         The folder.
     """
     training: dict[str, Any] = {
-        "recipe": _without_folders(config),
+        "recipe": _told(config),
         "steps": steps,
         "data": sets,
         **versions(),
@@ -168,26 +186,37 @@ def export(
         training["init"] = [
             {"sha256": parent["weights"]["sha256"], **parent.get("training", {})} for parent in parents
         ]
-    card = {**inherited(parents, _own_recordings(sets)), **plain(config.card)}
+    stated = plain(config.card)
+    found = inherited(parents, _own_recordings(config, sets))
+    card = {**found, **stated} if "data" in stated else {**stated, **found}
     if config.stage == "encoders":  # the separation is that of the model it started from
-        kept = ("name", "description", "scores", "data", "licence")
-        card |= {key: parents[0][key] for key in kept if key in parents[0]}
+        card = {key: parents[0][key] for key in FROM_PARENT if key in parents[0]}
     card["training"] = training
     checkpoint.save(folder, model, card, storage_dtype=storage(config))
     return folder
 
 
 def inherited(parents: Sequence[Mapping[str, Any]], own: Mapping[str, str]) -> dict[str, Any]:
-    """Data and licence of a card unless the recipe names them: those of the models it started from, and the new data.
+    """Data and licence of a card whose recipe does not name the data.
+
+    The data is that of the models it started from, and the new; so is the licence, where there are such models.
 
     Args:
         parents: cards of the models.
         own: entry of the new data.
     """
     entries: list[Any] = [entry for card in parents for entry in card.get("data", ())]
-    licences = [card["licence"] for card in parents if "licence" in card]
+    licences = [part for card in parents if "licence" in card for part in card["licence"].split("; ")]
+    if parents and own not in entries and "licence" in own and own["licence"] not in licences:
+        licences.append(_of_own(own["licence"]))
+    if len(set(licences)) > 1:
+        licences = [_of_own(part) if part == NOT_STATED else part for part in licences]
     unique = [entry for i, entry in enumerate([*entries, own]) if entry not in entries[:i]]
     return {"data": unique, **({"licence": "; ".join(dict.fromkeys(licences))} if licences else {})}
+
+
+def _of_own(licence: str) -> str:
+    return f"of own recordings: {licence}"
 
 
 def storage(config: DictConfig) -> torch.dtype:
@@ -216,21 +245,19 @@ def score(
             logger.info("%s: mean SI-SDR improvement %.2f dB", report["dataset"], found)
 
 
-def _own_recordings(sets: Mapping[str, Any]) -> dict[str, str]:
-    """What a card says of data that the recipe does not name."""
-    what = ", ".join(f"{name}: {entry['tracks']} tracks, {entry['hours']} h" for name, entry in sets.items())
-    return {"name": "own recordings", "what": what, "licence": "not stated", "credit": ""}
+def _own_recordings(config: DictConfig, sets: Mapping[str, Any]) -> dict[str, str]:
+    """What a card says of data that the recipe does not name: of the set that the weights learn from."""
+    train = sets[Path(config.data.train).name]
+    what = f"{train['tracks']} tracks, {train['hours']} h"
+    licence = plain(config.card).get("licence", NOT_STATED)
+    return {"name": "own recordings", "what": what, "licence": licence, "credit": ""}
 
 
-def _without_folders(config: DictConfig) -> dict[str, Any]:
-    """The recipe as composed, less what names folders of one machine and what the card says elsewhere."""
+def _told(config: DictConfig) -> dict[str, Any]:
+    """The recipe as composed, without folders of one machine and what the card says elsewhere."""
     recipe = plain(config)
-    for name in ("run_dir", "init", "model", "card"):
-        recipe.pop(name, None)
-    recipe["data"] = {
-        k: v for k, v in recipe["data"].items() if k not in ("root", "train", "valid", "others")
-    }
-    return recipe
+    data = {name: recipe["data"][name] for name in TOLD_OF_DATA if name in recipe["data"]}
+    return {"data": data, **{name: recipe[name] for name in TOLD if name in recipe}}
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from sepvae import checkpoint
+from sepvae import atomic, checkpoint
 from sepvae.atomic import draft_folder, publish_folder
 from sepvae.data.corpora import stem_names
 from sepvae.errors import RecipeError, SepvaeError
@@ -25,7 +25,7 @@ from sepvae.models.widening import widened
 from sepvae.training import records
 from sepvae.training.added import AddedModule, link_material, shape_stages
 from sepvae.training.base import SpectrogramModule, mean_levels
-from sepvae.training.callbacks import read_checkpoint
+from sepvae.training.callbacks import LAST_NAME, read_checkpoint
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MODULES as COMMON_MODULES
 from sepvae.training.objectives import LossConfig, OptimConfig
@@ -141,14 +141,20 @@ def fit(config: DictConfig) -> Path:
     others = sorted(stem_names(config.data.train) - set(module.model.config.sources))
     if config.stage in ("separation", "mask_net") and others:
         logger.warning("left out of the mixtures, the recipe has no such source: %s", ", ".join(others))
+    trained_on = Path(config.data.train).resolve()
+    if any(Path(root).resolve() == trained_on for root in config.data.valid):
+        logger.warning(
+            "%s is trained on and in data.valid: its scores say nothing of other sound", trained_on
+        )
     sets = data.sets
     trainer = build_trainer(config, data, run_dir)
     data.share(trainer.global_rank, trainer.world_size)  # tells now what cannot be split
-    last = run_dir / "checkpoints" / "last.ckpt"
+    last = run_dir / "checkpoints" / LAST_NAME
     resume = last if last.is_file() else None
     if resume is not None or folder.exists():
         records.check_resume(config, sets)
     if trainer.is_global_zero:
+        sweep_run(run_dir)
         records.write_records(run_dir, config, sets)
     if resume is None:
         set_levels(module, data)
@@ -171,6 +177,14 @@ def fit(config: DictConfig) -> Path:
         records.write_state(run_dir, config, finished=True)
     trainer.strategy.barrier()
     return folder
+
+
+def sweep_run(run_dir: Path) -> None:
+    """Remove what killed runs have left unfinished in a run folder."""
+    for folder in (run_dir, run_dir / "checkpoints"):
+        atomic.sweep(folder)
+    for name in ("model", "frozen"):
+        atomic.remove_drafts(run_dir, name)
 
 
 def _run(
@@ -198,12 +212,22 @@ def _run(
 
 
 def _model(config: DictConfig) -> SeparationModel:
-    """Model of a recipe with fresh weights."""
+    """Model of a recipe with fresh weights.
+
+    Raises:
+        RecipeError: an unknown stage, or nothing to separate.
+    """
     if config.stage not in MODULES:
         raise RecipeError(f"stage is one of {', '.join(MODULES)}, found {config.stage!r}")
     values = plain(config.model)
     checkpoint.check_values(values)  # now, not when the trained model is to be read
-    return build({"class": MODULES[config.stage][1].__name__, **values})
+    model = build({"class": MODULES[config.stage][1].__name__, **values})
+    if config.stage in SEPARATES and len(model.config.sources) < 2:
+        raise RecipeError(
+            f"stage={config.stage} needs two or more sources, found only {model.config.sources[0]!r}; "
+            "stage=vae trains the VAE of a single one"
+        )
+    return model
 
 
 def build_module(config: DictConfig) -> SpectrogramModule:
@@ -236,19 +260,23 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
         source, card = checkpoint.load(folder)
         solos = card.get("training", {}).get("recipe", {}).get("stage") == "vae"
         only_vaes = solos and source.config.sources != model.config.sources
-        fitting = {
+        theirs = {
             name: tensor
             for name, tensor in source.state_dict().items()
-            if name in mine
-            and mine[name].shape == tensor.shape
-            and (name.startswith("vaes.") or not only_vaes)
+            if name.startswith("vaes.") or not only_vaes
+        }
+        fitting = {
+            name: tensor
+            for name, tensor in theirs.items()
+            if name in mine and mine[name].shape == tensor.shape
         }
         if isinstance(source, SeparationVAE) and isinstance(model, SeparationVAE):
             fitting |= widened(source, model)
         if not fitting:
             raise RecipeError(f"init={folder} has no weight that fits the model of the recipe")
         logger.info("took %d of %d tensors from %s", len(fitting), len(mine), folder)
-        _warn_of_rest(source, model, fitting, folder)
+        rest = {name: tensor for name, tensor in theirs.items() if name not in fitting}
+        _warn_of_rest(source, model, rest, folder)
         taken |= fitting
     fresh = {name for name in mine.keys() - taken.keys() if not name.startswith("mixture.added.")}
     if config.stage in ("encoders", "added") and fresh:
@@ -266,11 +294,10 @@ def take_weights(model: SeparationModel, config: DictConfig) -> frozenset[str]:
 
 
 def _warn_of_rest(
-    source: SeparationModel, model: SeparationModel, fitting: Mapping[str, torch.Tensor], folder: str | Path
+    source: SeparationModel, model: SeparationModel, rest: Mapping[str, torch.Tensor], folder: str | Path
 ) -> None:
-    """Say which tensors of a trained model are not taken; those of other sources are not missed."""
-    mine, rest = model.state_dict(), source.state_dict()
-    rest = {name: tensor for name, tensor in rest.items() if name not in fitting}
+    """Say which tensors of a trained model are left, though they were wanted; those of other sources are not missed."""
+    mine = model.state_dict()
     alike = type(source) is type(model) and source.config.sources == model.config.sources
     for why, names in (
         ("their shapes differ", [name for name, tensor in rest.items() if _unlike(tensor, mine.get(name))]),
@@ -311,6 +338,7 @@ def take_best(module: SpectrogramModule, run_dir: Path) -> int:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Copy a model folder to another place, at once."""
+    atomic.remove_drafts(target.parent, target.name)
     with draft_folder(target) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
         publish_folder(draft, target)

@@ -8,12 +8,13 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    ModelCheckpoint,
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -25,7 +26,9 @@ from sepvae.errors import RecipeError
 from sepvae.training import records
 from sepvae.training.base import SCORE
 from sepvae.training.callbacks import (
+    LAST_NAME,
     AtomicCheckpoints,
+    BestCheckpoint,
     Compile,
     Examples,
     FiniteLoss,
@@ -121,9 +124,15 @@ def _trainer(config: DictConfig, data: MixtureData, run_dir: Path) -> lightning.
         enable_model_summary=False,
         callbacks=callbacks(settings, config, data, run_dir),
         logger=loggers(config, run_dir),
-        plugins=[AtomicCheckpoints()],
+        plugins=plugins(),
         default_root_dir=run_dir,
     )
+
+
+def plugins() -> list[Any]:
+    """Checkpoints that are whole, and SLURM without Lightning's requeueing, which writes checkpoints of its own."""
+    managed = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # which Lightning prefers
+    return [AtomicCheckpoints(), *([SLURMEnvironment(auto_requeue=False)] if managed else [])]
 
 
 def strategy(settings: TrainerConfig) -> str | Strategy:
@@ -144,14 +153,15 @@ def callbacks(
         RecipeError: values that contradict each other, or an unknown backend of `torch.compile`.
     """
     folder, validates = run_dir / "checkpoints", any(map(len, data.valid))
+    last = folder / LAST_NAME
     average = WeightEMA(settings.ema_decay, settings.ema_start)
-    made: list[Callback] = [FiniteLoss(), average]
+    made: list[Callback] = [FiniteLoss(last), average]
     if config.logger.csv or config.logger.tensorboard:
         made.append(LearningRateMonitor("step"))
     if validates:
         if settings.export == "best" and settings.val_every > int(config.optim.max_steps):
             raise RecipeError("trainer.export=best needs trainer.val_every within optim.max_steps")
-        made.append(ModelCheckpoint(folder, "best", monitor=SCORE, mode="max", enable_version_counter=False))
+        made.append(BestCheckpoint(folder, SCORE))
         if settings.early_stopping:
             made.append(EarlyStopping(SCORE, mode="max", patience=settings.early_stopping))
         if settings.examples:
@@ -161,7 +171,7 @@ def callbacks(
             "trainer.early_stopping and trainer.export=best need validation windows, data.valid has none"
         )
     val_every = settings.val_every if validates else None
-    made.append(LastCheckpoint(folder / "last.ckpt", settings.checkpoint_every, val_every))  # after the best
+    made.append(LastCheckpoint(last, settings.checkpoint_every, val_every))  # after the best
     if settings.progress:
         made.append(RichProgressBar(refresh_rate=10))
     if settings.compile:

@@ -59,6 +59,23 @@ def test_shapes_and_mono(root: Path) -> None:
     torch.testing.assert_close(mono, stereo.mean(2, keepdim=True))
 
 
+def test_whether_a_batch_is_mono_says_nothing_about_its_rows(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def first(self: ExcerptStream, rng: np.random.Generator, effects: np.random.Generator) -> np.ndarray:
+        drawn.append((rng.random(), effects.random()))
+        return np.zeros((2, 2, 1), np.float32)
+
+    monkeypatch.setattr(ExcerptStream, "_excerpt", first)
+    batches = stream(root, mono=0.5, batch_size=2)
+    mono = np.array([batches.batch(index).sources.shape[2] == 1 for index in range(400)])
+    chances = np.array(drawn).reshape(400, 4)  # of which rows 0 and 1 make their first choices
+    for part in (mono, ~mono):
+        np.testing.assert_allclose(chances[part].mean(0), 0.5, atol=0.1)  # five standard errors
+
+
 def test_aligned_excerpts_keep_the_balance_of_the_song(root: Path) -> None:
     batch = stream(root, aligned=1.0, silent=0.0, gain_sd_db=0.0, level_db=(0.0, 0.0)).batch(1)
     levels = batch.sources.square().mean((2, 3)).sqrt()  # [B, K]

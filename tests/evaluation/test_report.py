@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from click.testing import CliRunner
 
@@ -80,6 +81,14 @@ def test_a_source_that_no_song_has_is_reported_as_leakage(report: tuple[dict, Pa
     assert set(found["leakage_db"]["vocals"]["tracks"]) == {"song0", "song1"}
     assert -120 <= found["leakage_db"]["vocals"]["mean"] < 0
     assert found["methods"]["model"]["sources"]["vocals"] == {"si_sdr": None, "si_sdr_improvement": None}
+
+
+def test_a_source_that_plays_softly_should_not_be_silent(tiny_model: SeparationVAE, one_song: Path) -> None:
+    bass, rate = soundfile.read(one_song / "song0" / "bass.wav")
+    soundfile.write(one_song / "song0" / "bass.wav", 1e-4 * bass, rate, subtype="FLOAT")
+    found = evaluate(tiny_model, one_song, device="cpu", museval=False, max_seconds=3)
+    assert found["methods"]["model"]["tracks"]["song0"]["bass"]["windows"] == 0
+    assert list(found["leakage_db"]) == ["vocals"]
 
 
 def test_bss_eval_agrees_that_the_model_has_learned(taught_model: SeparationVAE, one_song: Path) -> None:

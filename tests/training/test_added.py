@@ -25,7 +25,9 @@ def base(tmp_path: Path, tiny_config: SeparationConfig) -> Path:
     """A model folder of four sources."""
     torch.manual_seed(0)
     model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=8000))
-    checkpoint.save(tmp_path / "base", model, {"data": [{"name": "a"}]}, storage_dtype=torch.bfloat16)
+    checkpoint.save(
+        tmp_path / "base", model, {"data": [{"name": "a"}], "licence": "MIT"}, storage_dtype=torch.bfloat16
+    )
     return tmp_path / "base"
 
 
@@ -39,7 +41,13 @@ def solos(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("material", ["real", "sampled"])
 def test_an_added_source_leaves_the_others_alone(
-    material: str, settings: Settings, songs: Path, solos: Path, base: Path, tmp_path: Path
+    material: str,
+    settings: Settings,
+    songs: Path,
+    solos: Path,
+    base: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run_dir = tmp_path / "run"
     others = [f"others={songs}"] if material == "real" else []
@@ -54,9 +62,13 @@ def test_an_added_source_leaves_the_others_alone(
     folder = train("music/added", settings(run_dir, *changes, *others, "trainer.score_seconds=60"))
     (before, _), (after, card) = checkpoint.load(base), checkpoint.load(folder)
     assert card["sources"] == [*PITCHES, "flute"]
+    assert "their shapes differ" not in caplog.text  # of the network that the solo's VAE does not bring
     sets = 2 if material == "real" else 1  # solos, and mixtures with the others' stems
     assert [entry["name"] for entry in card["data"]] == ["a", *["own recordings"] * sets]
     assert bool(card.get("scores")) == (material == "real")
+    assert card["description"] == "A trained model with one more source, flute."
+    assert card["licence"] == "MIT; of own recordings: not stated"
+    assert str(tmp_path) not in (folder / "card.json").read_text()
     old, new = before.state_dict(), after.state_dict()
     for name, tensor in old.items():
         assert torch.equal(new[name].view(torch.uint8), tensor.view(torch.uint8)), name

@@ -18,9 +18,11 @@ from sepvae.cli import cli
 from sepvae.data.mixing import ExcerptStream, Mixture
 from sepvae.errors import CheckpointError, DataError, NonFiniteError, OutputError, RecipeError
 from sepvae.training import records, run
+from sepvae.training.base import SpectrogramModule
 from sepvae.training.callbacks import AtomicCheckpoints
 from sepvae.training.data import MixtureData
 from sepvae.training.modules import MaskModule, VAEModule
+from sepvae.training.objectives import OptimConfig
 from sepvae.training.recipe import compose
 from sepvae.training.trainer import build_trainer
 
@@ -109,6 +111,30 @@ def test_a_torn_record_does_not_keep_a_run_from_going_on(
     assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 8
 
 
+def test_what_a_kill_left_unfinished_is_removed(settings: Settings, tmp_path: Path) -> None:
+    chain = ["model.sources=[vocals,drums,bass,other]", "model.residual_source=other"]
+    names = ["separation/.frozen.new-0123abcd", "vae/.model.new-0123abcd", ".model.new-0123abcd"]
+    for name in names:
+        (tmp_path / "run" / name).mkdir(parents=True)
+    (tmp_path / "run" / "vae" / "checkpoints").mkdir()
+    for name in ("vae/checkpoints/.sepvae-0123456789abcdef.part", "vae/.sepvae-0123456789abcdef.part"):
+        (tmp_path / "run" / name).touch()
+        names.append(name)
+    short = ["optim.max_steps=1", "separation.losses.frozen_steps=1", "data.valid=[]"]
+    run.train("stems", settings(tmp_path / "run", *chain, *short))
+    assert not [name for name in names if (tmp_path / "run" / name).exists()]
+
+
+def test_a_damaged_recipe_does_not_keep_a_run_from_going_on(settings: Settings, tmp_path: Path) -> None:
+    config = compose("music/mask_net", settings(tmp_path / "run"))
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "card.json").touch()
+    for content in (b"a: [", b"\xff\x00", b"[1]", b"text", b"a: ${b}", b""):
+        (tmp_path / "run" / records.RECIPE_NAME).write_bytes(content)
+        assert not records.is_finished(config)
+        records.check_resume(config, {})
+
+
 def test_scores_that_a_kill_left_out_are_taken_by_the_next_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +161,57 @@ def test_the_best_of_a_killed_run_is_that_of_an_undisturbed_one(
         with pytest.raises(SystemExit):
             run.train("music/vae", recipe)
     assert read_card(run.train("music/vae", recipe))["training"]["steps"] == 4
+
+
+def test_a_moved_run_folder_remembers_its_best_score(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    scores = {2: 5.0, 4: 1.0, 6: 3.0}
+    monkeypatch.setattr(SpectrogramModule, "score", lambda self, _: scores[self.global_step])
+    common = ["trainer.val_every=2", "trainer.export=best"]
+    run.train("music/mask_net", settings(tmp_path / "run", *common))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    more = settings(tmp_path / "moved", *common, "optim.max_steps=6")
+    assert read_card(run.train("music/mask_net", more))["training"]["steps"] == 2
+    assert not [warning for warning in recwarn if "dirpath" in str(warning.message)]
+    (tmp_path / "moved" / "checkpoints" / "best.ckpt").unlink()
+    scores[8] = 2.0
+    more = settings(tmp_path / "moved", *common, "optim.max_steps=8")
+    assert read_card(run.train("music/mask_net", more))["training"]["steps"] == 8
+
+
+def test_a_run_goes_on_with_the_rates_that_the_recipe_has_now(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.train("music/mask_net", settings(tmp_path / "run"))
+    seen = []
+
+    def look(self: SpectrogramModule, optimizer: torch.optim.Optimizer) -> None:
+        seen.extend((group["lr"], group["weight_decay"]) for group in optimizer.param_groups)
+
+    monkeypatch.setattr(SpectrogramModule, "on_before_optimizer_step", look)
+    changes = ["optim.max_steps=8", "optim.decay_steps=3", "optim.lr=1e-4", "optim.weight_decay=0.5"]
+    run.train("music/mask_net", settings(tmp_path / "run", *changes))
+    optim = OptimConfig(lr=1e-4, warmup_steps=1, decay_steps=3, max_steps=8)
+    assert seen == [(1e-4 * optim.factor(step), 0.5) for step in range(4, 8)]
+
+
+def test_a_run_goes_on_with_whole_batches_in_another_number_of_pieces(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ["data.mixing.batch_size=2", "trainer.val_every=3"]
+    run.train("music/mask_net", settings(tmp_path / "run", *common, "optim.max_steps=3"))
+    seen = []
+    whole = MaskModule.training_step
+
+    def step(self: MaskModule, batch: Mixture, index: int) -> torch.Tensor:
+        seen.append((self.global_step, batch.first_row))
+        return whole(self, batch, index)
+
+    monkeypatch.setattr(MaskModule, "training_step", step)
+    changes = ["optim.max_steps=5", "trainer.accumulate=2"]
+    run.train("music/mask_net", settings(tmp_path / "run", *common, *changes))
+    assert seen == [(3, 0), (3, 1), (4, 0), (4, 1)]
 
 
 def test_the_best_of_no_validation_is_refused(settings: Settings, tmp_path: Path) -> None:
@@ -209,6 +286,26 @@ def test_an_interrupt_is_told_as_such_and_the_same_command_goes_on(
     assert result.stderr.splitlines()[-1].startswith("interrupted; what was finished is kept")
     assert signal.getsignal(signal.SIGINT) == before
     assert read_card(run.train("music/mask_net", recipe))["training"]["steps"] == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_a_signal_of_slurm_writes_no_checkpoint_that_nothing_goes_on_from(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NTASKS", "NTASKS_PER_NODE", "JOB_ID"):
+        monkeypatch.setenv(f"SLURM_{name}", "1")
+    for name in ("PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    seen = []
+    whole = MaskModule.training_step
+
+    def step(self: MaskModule, batch: Mixture, index: int) -> torch.Tensor:
+        seen.append(signal.getsignal(signal.SIGUSR1))
+        return whole(self, batch, index)
+
+    monkeypatch.setattr(MaskModule, "training_step", step)
+    run.train("music/mask_net", settings(tmp_path / "run", "optim.max_steps=1", "data.valid=[]"))
+    assert seen == [signal.SIG_DFL]
 
 
 def test_what_a_loading_process_says_is_one_line(settings: Settings, songs: Path, tmp_path: Path) -> None:
@@ -321,7 +418,9 @@ def test_a_loss_that_is_no_number_is_found_where_terms_are_logged(
 ) -> None:
     no_number_from(monkeypatch, 1)
     rare = ["optim.max_steps=50", "trainer.checkpoint_every=50", "trainer.val_every=50"]
-    with pytest.raises(NonFiniteError, match="the loss is not finite at step 20"):
+    with pytest.raises(
+        NonFiniteError, match=r"at step 20; there is no checkpoint from before: .* begins anew"
+    ):
         run.train("music/mask_net", settings(tmp_path / "run", *rare))
 
 

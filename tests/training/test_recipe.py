@@ -44,9 +44,7 @@ def test_every_run_of_a_sweep_has_its_folder(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_a_sweep_trains(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
-    models = run.sweep(
-        "music/mask_net", settings(tmp_path / "s", "optim.lr=1e-3,2e-3", "losses.output_db=1,2")
-    )
+    models = run.sweep("music/mask_net", settings(tmp_path / "s", "optim.lr=1e-3,2e-3", "seed=0,1"))
     assert len({read_card(model)["weights"]["sha256"] for model in models}) == 4
 
 
@@ -241,6 +239,16 @@ def test_a_value_of_a_later_stage_is_told_before_the_first_one_starts(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("recipe", ["stems", "music/mask_net"])
+def test_a_single_source_is_nothing_to_separate(recipe: str, tmp_path: Path, settings: Settings) -> None:
+    one = ["model.sources=[bass]", "model.residual_source=bass"]
+    with pytest.raises(
+        RecipeError, match=r"^stage=\w+ needs two or more sources, found only 'bass'; stage=vae"
+    ):
+        run.train(recipe, settings(tmp_path / "run", *one))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("change", ["run_dir=3", "run_dir=null"])
 def test_a_run_folder_is_text(change: str) -> None:
     with pytest.raises(RecipeError, match="run_dir must be text, found"):
@@ -263,6 +271,26 @@ def test_a_mask_net_is_not_trained_with_knowledge_that_it_would_not_get(
     with pytest.raises(RecipeError, match="stage=mask_net goes with neither"):
         run.train("music/mask_net", settings(tmp_path / "run", change))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [("stem", "dnr, fsdd, .*, stems, voicebank, and .*, such as dnr/vae"), ("music/vea", "music/added, .*")],
+)
+def test_an_unknown_recipe_is_told_the_names_that_there_are(recipe: str, names: str) -> None:
+    with pytest.raises(
+        RecipeError, match=f"no recipe '{recipe}'; a path ends in .yaml, the names are {names}$"
+    ):
+        plan(recipe)
+
+
+def test_a_validation_set_that_is_trained_on_is_told(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "LEVEL_BATCHES", 1)
+    with caplog.at_level(logging.WARNING):
+        run.train("music/mask_net", settings(tmp_path, "data.valid=['${data.train}']", "optim.max_steps=1"))
+    assert [text for text in caplog.messages if "is trained on and in data.valid" in text]
 
 
 def test_sources_that_a_recipe_lacks_are_named(
@@ -326,16 +354,41 @@ def test_fine_tuning_starts_from_the_trained_weights(
     model = run.build_module(config).model
     for name, tensor in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
-    folder = records.export(model, config, tmp_path / "model", 1, {"train": {"tracks": 1, "hours": 1}})
-    card = read_card(folder)
+    sets = {"train": {"tracks": 1, "hours": 1}, "valid": {"tracks": 2, "hours": 2}}
+    card = read_card(records.export(model, config, tmp_path / "model", 1, sets))
     assert [entry["name"] for entry in card["data"]] == ["theirs", "own recordings"]
-    assert card["licence"] == "CC0-1.0"
+    assert card["licence"] == "CC0-1.0; of own recordings: not stated"
+    assert card["data"][1]["what"] == "1 tracks, 1 h"
+    config.card.licence = "CC-BY-4.0"
+    card = read_card(records.export(model, config, tmp_path / "model", 1, sets))
+    assert card["licence"] == "CC0-1.0; of own recordings: CC-BY-4.0"
+    assert card["data"][1]["licence"] == "CC-BY-4.0"
     assert card["training"]["init"][0]["sha256"] == read_card(tmp_path / "trained")["weights"]["sha256"]
 
 
 def test_a_model_from_several_has_the_licence_of_each() -> None:
     parents = [{"licence": "CC-BY-SA-4.0"}, {"licence": "CC-BY-NC-4.0"}, {}, {"licence": "CC-BY-SA-4.0"}]
     assert records.inherited(parents, {"name": "own"})["licence"] == "CC-BY-SA-4.0; CC-BY-NC-4.0"
+
+
+def test_a_model_of_own_recordings_has_the_licence_that_was_stated_once() -> None:
+    own = {"name": "own", "licence": "not stated"}
+    before = {"data": [own], "licence": "not stated"}
+    assert records.inherited([before], own)["licence"] == "not stated"
+    both = "MIT; of own recordings: not stated"
+    assert records.inherited([{"licence": "MIT"}, before], own)["licence"] == both
+    again = {"name": "own", "what": "more", "licence": "not stated"}
+    assert records.inherited([{"licence": both}], again)["licence"] == both
+    assert records.inherited([{"licence": "MIT"}], {"name": "own", "licence": "MIT"})["licence"] == "MIT"
+
+
+@pytest.mark.parametrize("recipe", ["stems/vae", "solos/vae", "music/finetune", "music/added"])
+def test_the_licence_of_own_recordings_can_be_stated(recipe: str) -> None:
+    needed = (
+        ["model.sources=[a,b]", "model.residual_source=b"] if recipe != "music/added" else ["add_source=a"]
+    )
+    changes = ["data.root=DATA", "card.licence=CC0-1.0", *needed]
+    assert compose(recipe, changes).card.licence == "CC0-1.0"
 
 
 def test_weights_that_init_has_in_another_shape_are_named(

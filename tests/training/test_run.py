@@ -97,7 +97,7 @@ def test_a_refit_of_the_encoders_changes_nothing_else(
 ) -> None:
     model = SeparationVAE(dataclasses.replace(tiny_config, sample_rate=8000))
     stir(model)
-    card = {"scores": [{"set": "a"}]}
+    card = {"scores": [{"set": "a"}], "quality": {"fast": {"refine": 1}}}
     checkpoint.save(tmp_path / "before", model, card, storage_dtype=torch.bfloat16)
     changes = [f"init={tmp_path / 'before'}", "optim.max_steps=6", f"losses.in_turn={in_turn}"]
     folder = train("music/encoders", settings(tmp_path / "run", *changes))
@@ -106,7 +106,9 @@ def test_a_refit_of_the_encoders_changes_nothing_else(
     encoders = {name for name in before if name.split(".")[2:3] in (["bottom_up"], ["heads"])}
     assert changed <= encoders
     assert {name.split(".")[1] for name in changed} == set(tiny_config.sources)
-    assert checkpoint.load(folder)[1]["scores"] == [{"set": "a"}]
+    told = checkpoint.load(folder)[1]
+    assert {key: told[key] for key in card} == card
+    assert "licence" not in told  # which is that of other recordings in the recipe
 
 
 def test_mask_net_takes_steps(settings: Settings, tmp_path: Path) -> None:

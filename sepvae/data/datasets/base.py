@@ -119,6 +119,11 @@ class Dataset(ABC):
     together: ClassVar[bool] = True
     """Whether the files of a track were recorded together, so that they should be equally long."""
 
+    def __post_init__(self) -> None:
+        share = getattr(self, "valid", None)
+        if isinstance(share, float) and not 0 <= share < 1:  # elsewhere it is a count
+            raise DataError(f"option valid must be a share from 0 to below 1, found {share}")
+
     @abstractmethod
     def tracks(self, root: Path) -> list[RawTrack]:
         """The tracks under a root folder, in a fixed order.

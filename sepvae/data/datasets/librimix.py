@@ -50,6 +50,7 @@ class LibriMix(Dataset):
     train: tuple[str, ...] = ("train-100",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.speakers not in (1, 2, 3):
             raise DataError(f"speakers is 1, 2 or 3, found {self.speakers}")
         if self.mode not in ("min", "max"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,9 @@ class Stems(_OwnRecordings):
             for name in names:
                 found[folders[name]] = self._track("valid", folders[name])
         kept = [track for track in found.values() if track is not None]
+        unknown = sorted(set(self.only) - set(self.sources(kept)))
+        if unknown and (known := _stem_names(found)):
+            raise DataError(f"only: no track has {unknown[0]!r}, they have {', '.join(known)}")
         if not kept:
             deeper = next((f"; {problem.where}: {problem.what}" for problem in self.expected(root, ())), "")
             raise DataError(
@@ -178,6 +181,12 @@ def _layout(root: Path) -> tuple[list[Path], dict[str, Path]]:
             f"move every track into {', '.join(SPLITS)}, or none"
         )
     return splits, folders
+
+
+def _stem_names(folders: Iterable[Path]) -> list[str]:
+    """Names of all stems in some folders of tracks."""
+    names = {path.stem for folder in folders for path in audio_files(folder)}
+    return sorted(name for name in names if name.lower() not in MIXTURES)
 
 
 def _check_others(folder: Path, silent: set[str]) -> None:

@@ -371,6 +371,21 @@ def test_options_are_checked() -> None:
         DATASETS["slakh2100"].with_options({"grouping": "x"}).tracks(Path())
 
 
+@pytest.mark.parametrize("share", ["-0.1", "1", "nan"])
+@pytest.mark.parametrize("name", ["stems", "solos", "moisesdb"])
+def test_no_more_than_a_share_is_kept_for_validation(name: str, share: str) -> None:
+    with pytest.raises(DataError, match="option valid must be a share from 0 to below 1, found"):
+        DATASETS[name].with_options({"valid": share})
+
+
+@pytest.mark.parametrize("only", ["vocals,trums", "trums"])
+def test_a_stem_that_no_track_has_is_told(only: str, tmp_path: Path) -> None:
+    for stem in ("vocals", "drums", "mixture"):
+        put_noise(tmp_path / "song" / f"{stem}.wav")
+    with pytest.raises(DataError, match=r"^only: no track has 'trums', they have drums, vocals$"):
+        DATASETS["stems"].with_options({"only": only}).tracks(tmp_path)
+
+
 def test_solos_are_not_what_own_tracks_validate_on(tmp_path: Path) -> None:
     for index in range(4):
         for source in ("violin", "tabla"):
