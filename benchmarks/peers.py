@@ -51,8 +51,11 @@ from sepvae.training.trainer import build_trainer
 OURS = {"sepvae": "music/separation", "mask net": "music/mask_net"}
 PEERS = {"Open-Unmix": OpenUnmix, "Conv-TasNet": TasNet, "HDemucs": HybridDemucs}
 CONTENDERS = (*OURS, *PEERS)
-SIZES = {"music": "model.trunk_blocks=[1,2,2,2]", "small": "model=small"}
-"""Change that gives ours and the mask net their size; that of `music` is from before its trunk grew."""
+SIZES = {
+    "music": ("model.trunk_blocks=[1,2,2,2]",),
+    "small": ("model=small", "model.n_fft=4096", "model.hop_length=1024", "model.band_width=13"),
+}
+"""Changes that give ours and the mask net their size, from before one got more blocks, the other longer windows."""
 RATES = (1e-3, 3e-3)
 TESTS = ("test-album", "test-demo", "test-midi-known", "test-midi")
 BALANCED = Quality(refine=5, percussive=0.5, sharpness=0.55)
@@ -87,7 +90,7 @@ class Terms:
     def recipe(self, name: str, run_dir: Path, rate: float = 1e-3, seed: int = 0) -> DictConfig:
         """The recipe of a contender; peers take all but their network from the mask net's."""
         changes = [f"data.root={self.data}", f"run_dir={run_dir}", f"optim.lr={rate}", f"seed={seed}"]
-        return compose(OURS.get(name, OURS["mask net"]), [SIZES[self.size], *SETTINGS, *changes])
+        return compose(OURS.get(name, OURS["mask net"]), [*SIZES[self.size], *SETTINGS, *changes])
 
 
 def make(name: str, config: DictConfig, *, fresh: bool) -> tuple[SpectrogramModule, MixtureData]:
