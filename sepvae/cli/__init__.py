@@ -6,7 +6,7 @@ import errno
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -66,7 +66,8 @@ class _Group(click.Group):
     def _say_interrupted(self, ctx: click.Context) -> None:
         goes_on = ctx.invoked_subcommand in _RESUMED
         rest = "; what was finished is kept, the same command goes on from there" if goes_on else ""
-        click.echo(f"interrupted{rest}", err=True)
+        with suppress(OSError):  # the terminal may have been closed
+            click.echo(f"interrupted{rest}", err=True)
 
 
 @contextmanager

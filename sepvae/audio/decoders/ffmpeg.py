@@ -13,7 +13,6 @@ from typing import Any
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.codec.context import Flags2
 from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from sepvae.audio.phrases import UNCLOSED, cut_short, undecodable
 from sepvae.audio.surround import MASK_FIELD, mask_of
 
 _MAX_GAP_S = 600  # a longer one is no damage but a false timestamp
+_SKIP_MANUAL = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL
 
 _AV_DEPTHS = {"s16": "PCM_16", "u8": "PCM_16", "flt": "FLOAT", "dbl": "FLOAT"}
 _AV_LOSSLESS = frozenset(("flac", "alac", "ape", "shorten", "tak", "tta", "wavpack"))
@@ -124,7 +124,7 @@ class AvDecoder:
             name = self._stream.codec_context.name
             self._unmatched = _unmatched(name, self._stream.codec_context.sample_rate)
             if self._unmatched:  # else the first samples that can be decoded are left out too
-                self._stream.codec_context.flags2 |= Flags2.skip_manual
+                self._stream.codec_context.flags2 |= _SKIP_MANUAL
             self._lossless = name.startswith("pcm_") or name in _AV_LOSSLESS
             self._ogg = scan_ogg(path) if self._container.format.name == "ogg" else None
             self.info = self._describe()
