@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,13 +34,14 @@ def finish_file(path: Path, container: str, tags: Tags, channel_mask: int | None
         OSError: it cannot be read or written.
         ValueError: it is not what libsndfile should have written.
     """
+    finish: dict[str, Callable[[BinaryIO, Tags], None]] = {
+        "RF64": partial(_finish_wav, channel_mask=channel_mask),
+        "FLAC": partial(_finish_flac, channel_mask=channel_mask),
+        "MP3": _finish_mp3,
+        "OGG": _finish_ogg,
+    }
     with path.open("r+b") as file:
-        if container == "RF64":
-            _finish_wav(file, tags, channel_mask)
-        elif container == "FLAC":
-            _finish_flac(file, tags, channel_mask)
-        else:
-            {"MP3": _finish_mp3, "OGG": _finish_ogg}[container](file, tags)
+        finish[container](file, tags)
 
 
 def riff_header(fmt: bytes, data_bytes: int, riff_bytes: int, fill_to: int = 0) -> bytes:

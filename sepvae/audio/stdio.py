@@ -94,14 +94,19 @@ class WavStream:
         """Bring everything out, and correct the header where that is possible."""
         header_bytes = len(riff_header(self._format, 0, 0))
         riff_bytes = header_bytes - 8 + self._data_bytes
-        if self._start is not None and riff_bytes < RIFF_LIMIT:
-            try:
-                end = self._file.tell()
-                self._file.seek(self._start)
-            except (OSError, ValueError):  # a compressed file goes forwards only
-                return
+        if self._start is not None and riff_bytes < RIFF_LIMIT and self._seek(self._start):
             self._write(riff_header(self._format, self._data_bytes, riff_bytes))
-            self._file.seek(end)
+            self._seek(self._start + header_bytes + self._data_bytes)
+
+    def _seek(self, position: int) -> bool:
+        """Whether the file could be sought: a compressed one may say so and go forwards only."""
+        try:
+            self._file.seek(position)
+        except OSError as error:
+            if error.errno is not None:  # of the system
+                raise self._failed(error) from error
+            return False
+        return True
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -113,11 +118,13 @@ class WavStream:
                 rest = rest[taken:]
             if hasattr(self._file, "flush"):
                 self._file.flush()
-        except BrokenPipeError as error:
-            raise OutputError(f"{self._name}: its reader has gone") from error
         except (OSError, ValueError) as error:  # a file that is closed has a ValueError
-            why = getattr(error, "strerror", None) or error
-            raise OutputError(f"{self._name}: cannot be written ({why})") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OutputError:
+        if isinstance(error, BrokenPipeError):
+            return OutputError(f"{self._name}: its reader has gone")
+        return OutputError(f"{self._name}: cannot be written ({getattr(error, 'strerror', None) or error})")
 
 
 def _position(file: BinaryIO) -> int | None:

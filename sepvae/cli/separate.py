@@ -136,8 +136,7 @@ def separate(
     stdin. The paths of the results go to stdout, all else to stderr. The exit code is 0 only if every input
     was separated from beginning to end.
     """
-    from sepvae.batch.report import count as tally
-    from sepvae.batch.report import unfinished
+    from sepvae.batch.report import count, unfinished
     from sepvae.batch.workers import Task, share_of_threads
 
     logging.getLogger("sepvae").addHandler(logging.NullHandler())  # its warnings are in the results too
@@ -156,25 +155,25 @@ def separate(
             stack.enter_context(quiet_libraries())
         messages = stack.enter_context(Messages(quiet=quiet))
         batch = _find(inputs, lists, include, exclude, task, messages, stack)
-        count = min(jobs, len(batch))
-        task = replace(task, threads=threads or share_of_threads(count))
-        head = {**asdict(task), "out": out, "jobs": count, "engine": engine}
+        workers = min(jobs, len(batch))
+        task = replace(task, threads=threads or share_of_threads(workers))
+        head = {**asdict(task), "out": out, "jobs": workers, "engine": engine}
         entries = [unfinished(job) for job in batch]
         stack.enter_context(_reported(report, head, entries))
         if out == PIPE:
             _check_stdout(batch)
             crew = stack.enter_context(_stdout_crew(task, len(batch)))
         else:
-            crew = stack.enter_context(_crew(task, count, engine, ray_address))
+            crew = stack.enter_context(_crew(task, workers, engine, ray_address))
             _check_outputs(batch, task, crew, report)
         head |= crew.info
-        messages.start(task.model, crew.info, count, batch)
+        messages.start(task.model, crew.info, workers, batch)
         with closing(crew.run(batch, messages.progress)) as results:
             for index, entry in results:
                 entries[index] = entry
                 messages.result(index, entry, crew.info["residual_source"])
     if len(batch) > 1:
-        messages.total(tally(entries))
+        messages.total(count(entries))
     if messages.stdout_failed or any(entry["status"] not in ("done", "skipped") for entry in entries):
         sys.exit(1)
 

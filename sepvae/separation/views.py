@@ -153,9 +153,7 @@ class MeanOfViews:
         self._rates = sample_rate, model_rate
         self._to_model = Resampler(sample_rate, model_rate, self._channels)
         self._from_model = Resampler(model_rate, sample_rate, self._sources * self._channels)
-        self._left: list[list[Tensor]] = [
-            [] for _ in self._views
-        ]  # parts of what the slowest one does not have yet
+        self._left: list[list[Tensor]] = [[] for _ in self._views]  # what the slowest one lacks, in parts
 
     @property
     def latency_s(self) -> float:

@@ -1,5 +1,6 @@
 """A wav that goes into a pipe or a file arrives whole, or the loss is told."""
 
+import errno
 import gzip
 import io
 import os
@@ -68,6 +69,17 @@ def test_a_file_that_only_goes_forwards_gets_a_wav_to_its_end(noise: np.ndarray)
         wav.finish()
     samples, _ = soundfile.read(io.BytesIO(gzip.decompress(packed.getvalue())), dtype="float32")
     np.testing.assert_array_equal(samples, noise.T)
+
+
+def test_a_header_that_the_system_does_not_let_be_corrected_is_an_error(noise: np.ndarray) -> None:
+    class Failing(io.BytesIO):
+        def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    wav = WavStream(Failing(), RATE, 2)
+    wav.write(noise)
+    with pytest.raises(OutputError, match=r"cannot be written \(Input/output error\)"):
+        wav.finish()
 
 
 def test_a_file_that_knows_nothing_but_writing_will_do(noise: np.ndarray) -> None:
