@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,12 +26,20 @@ class ComputingCommand(click.Command):
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Let the signals that end a program take effect afterwards; on Windows, at once."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Let the signals that end a program take effect afterwards, unless they are ignored anyway."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets them
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    came: list[int] = []
+    for number in before:
+        signal.signal(number, lambda received, _: came.append(received))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
