@@ -19,9 +19,10 @@ SAMPLE_RATE = 44100
 TINY = json.loads((Path(__file__).parent / "assets" / "tiny.json").read_text(encoding="utf-8"))
 """The config of a complete model of four sources that is small enough to build and run in milliseconds."""
 
-torch.set_num_threads(
-    1
-)  # the same sums in the same order on any number of cores, and no fight over few of them
+# The same sums in the same order on any number of cores, and no fight over few of them.
+torch.set_num_threads(1)
+# MKL looks at it when it is first called, which a command does as a `Worker` and a test may do before there is one.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
