@@ -178,19 +178,16 @@ class EQ:
     def __call__(self, audio: Audio, sample_rate: int, rng: np.random.Generator) -> Audio:
         if rng.random() >= self.chance:
             return audio
+        from scipy.fft import irfft, next_fast_len, rfft  # which stay in float32
+
         length = audio.shape[-1]
-        padded = _fast_length(length + sample_rate // 10)  # so that the filter's tail does not wrap around
+        # Longer, so that the filter's tail does not wrap around.
+        padded = next_fast_len(length + sample_rate // 10, real=True)
         curve = gains_at(
             np.fft.rfftfreq(padded, 1 / sample_rate), rng.normal(0, self.sd_db, len(TONE_POINTS))
         )
-        spectrum = np.fft.rfft(audio, padded) * curve
-        return np.fft.irfft(spectrum, padded)[..., :length].astype(np.float32)
-
-
-def _fast_length(length: int) -> int:
-    from scipy.fft import next_fast_len
-
-    return int(next_fast_len(length, real=True))
+        spectrum = rfft(audio, padded) * curve.astype(np.float32)
+        return np.ascontiguousarray(irfft(spectrum, padded)[..., :length], np.float32)
 
 
 @dataclass(frozen=True)
@@ -253,7 +250,8 @@ class Reverb:
         tail = rng.standard_normal((audio.shape[-2], len(time))) * 10 ** (-3 * time / seconds)
         tail *= np.sqrt(wet / np.sum(tail**2, axis=1, keepdims=True))
         room = np.concatenate([np.ones((audio.shape[-2], 1)), tail], axis=1)  # C, taps
-        return fftconvolve(audio, room, axes=-1)[..., : audio.shape[-1]].astype(np.float32)
+        wet_audio = fftconvolve(audio, room.astype(np.float32), axes=-1)
+        return np.ascontiguousarray(wet_audio[..., : audio.shape[-1]], np.float32)
 
 
 @dataclass(frozen=True)
