@@ -187,7 +187,7 @@ class EQ:
             np.fft.rfftfreq(padded, 1 / sample_rate), rng.normal(0, self.sd_db, len(TONE_POINTS))
         )
         spectrum = rfft(audio, padded) * curve.astype(np.float32)
-        return np.ascontiguousarray(irfft(spectrum, padded)[..., :length], np.float32)
+        return irfft(spectrum, padded)[..., :length].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -250,8 +250,7 @@ class Reverb:
         tail = rng.standard_normal((audio.shape[-2], len(time))) * 10 ** (-3 * time / seconds)
         tail *= np.sqrt(wet / np.sum(tail**2, axis=1, keepdims=True))
         room = np.concatenate([np.ones((audio.shape[-2], 1)), tail], axis=1)  # C, taps
-        wet_audio = fftconvolve(audio, room.astype(np.float32), axes=-1)
-        return np.ascontiguousarray(wet_audio[..., : audio.shape[-1]], np.float32)
+        return fftconvolve(audio, room.astype(np.float32), axes=-1)[..., : audio.shape[-1]].astype(np.float32)
 
 
 @dataclass(frozen=True)
